@@ -7,8 +7,9 @@ and the published peak of the core, one 128-bit multiply-accumulate a cycle.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -73,11 +74,44 @@ class Cycles:
 def cycles(counts: Counts, column: int) -> Cycles:
     """Cycles of one column. The counts must have been taken with the caches on."""
     compute = sum(
-        block.executed[column] * block_cycles(block)
-        for block in counts.blocks
-        if block.executed[column]
+        times * block_cycles(block) for block, times in whole_blocks(counts.blocks, column)
     )
     return Cycles(compute=compute, memory=memory_cycles(counts.misses[column]))
+
+
+def whole_blocks(blocks: Iterable[Block], column: int) -> Iterator[tuple[Block, int]]:
+    """Blocks as the program has them, and how often each was entered.
+
+    QEMU cuts a block where a page ends. Which loops lie across one is chance and changes with any
+    byte before them; a loop that was modelled as two blocks moved an inference by 4 %.
+    """
+    ran = [block for block in blocks if block.executed[column]]
+    starts = {block.address: block for block in ran}
+    following = {
+        block.address: starts[end]
+        for block in ran
+        if (end := block.address + len(block.code)) in starts and _falls_through(block)
+    }
+    entered = Counter({block.address: block.executed[column] for block in ran})
+    for block in ran:
+        if block.address in following:
+            entered[following[block.address].address] -= block.executed[column]
+    for block in ran:
+        whole, last = block, block
+        while following_block := following.get(last.address):
+            last = following_block
+            whole = replace(
+                whole,
+                code=whole.code + last.code,
+                instructions=whole.instructions + last.instructions,
+            )
+        if entered[block.address] > 0:  # less only where a signal came in between
+            yield whole, entered[block.address]
+
+
+def _falls_through(block: Block) -> bool:
+    steps = decode(block.code, thumb=is_thumb(block))
+    return bool(steps) and steps[-1].kind is not BRANCH and "pc" not in steps[-1].writes
 
 
 def memory_cycles(misses: Misses) -> float:

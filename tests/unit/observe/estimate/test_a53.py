@@ -1,8 +1,10 @@
 """Rules of the core that are published, on code whose cycles can be counted by hand."""
 
+from dataclasses import replace
+
 import pytest
 
-from edgewright.observe.count.counts import Block, Misses
+from edgewright.observe.count.counts import Block, Counts, Misses
 from edgewright.observe.estimate import a53
 
 # Thumb instructions as an assembler writes them.
@@ -46,6 +48,37 @@ def block(*code: str) -> Block:
 )
 def test_an_issue_rule(code: list[str], cycles: int, rule: str) -> None:
     assert a53.block_cycles(block(*code)) == cycles, rule
+
+
+def at(address: int, executed: int, *code: str) -> Block:
+    return replace(block(*code), address=address, executed=(executed,))
+
+
+def compute(*blocks: Block) -> float:
+    misses = Misses(accesses=0, l1_streamed=0, l1_other=0, l2_streamed=0, l2_other=0)
+    return a53.cycles(Counts(blocks=blocks, spans=(), misses=(misses,), maps=()), 0).compute
+
+
+def test_a_loop_costs_the_same_wherever_a_page_ends_in_it() -> None:
+    loop = [LDR, MUL, VMLAL, ADDS, BX]
+    cut = [len(bytes.fromhex("".join(loop[:n]))) for n in range(len(loop))]
+    whole = compute(at(4096, 1000, *loop))
+    for n in range(1, len(loop)):
+        halves = at(4096, 1000, *loop[:n]), at(4096 + cut[n], 1000, *loop[n:])
+        assert compute(*halves) == whole, n
+
+
+def test_what_enters_a_block_behind_the_cut_is_counted_by_itself() -> None:
+    loop, rest = [LDR, MUL], [VMLAL, ADDS, BX]
+    place = 4096 + len(bytes.fromhex("".join(loop)))
+    halves = at(4096, 600, *loop), at(place, 1000, *rest)
+    apart = compute(at(4096, 600, *loop, *rest)) + compute(at(4096, 400, *rest))
+    assert compute(*halves) == apart
+
+
+def test_a_block_behind_a_branch_is_one_of_its_own() -> None:
+    first, second = at(4096, 10, MUL, BX), at(4102, 10, VDIV)
+    assert compute(first, second) == compute(first) + compute(second)
 
 
 def test_arm_and_thumb_code_are_told_apart() -> None:
