@@ -61,11 +61,11 @@ def _screen(report: DoctorReport) -> RenderableType:
         lines += [check.harm] if check.harm else []
         lines += [f"next: {check.next}"] if check.next else []
         table.add_row(check.name, Text(check.grade, STYLES[check.grade]), Text("\n".join(lines)))
-    rest = [
+    verdicts = [
         Text(f"{grade}: {', '.join(names)}")
         for grade in (Grade.UNKNOWN, Grade.WELL)
         if (names := [check.name for check in report.checks if check.grade is grade])
     ]
     beneath = "; emulated: memory, heat, clock and kernel are this machine's"
     head = f"{report.board} at {report.target}{beneath if report.emulated else ''}"
-    return Group(Text(head), *([table] if table.row_count else []), *rest)
+    return Group(Text(head), *([table] if table.row_count else []), *verdicts)

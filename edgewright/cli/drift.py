@@ -49,7 +49,10 @@ def drift(
         write_document(report)
     else:
         OUT.print(_screen(report), soft_wrap=True)
-    require_steady(report, [_words(one) for one in report.statistics if one.verdict == "moved"])
+    require_steady(
+        report,
+        [_words(statistic) for statistic in report.statistics if statistic.verdict == "moved"],
+    )
 
 
 @task
@@ -107,7 +110,7 @@ def _screen(report: DriftReport) -> RenderableType:
     if report.verdict == "too few images":
         lines += [f"no verdict: it takes {LEAST_IMAGES} images of either"]
     table = [_table(report)] if report.statistics else []
-    moved = [_words(one) for one in report.statistics if one.verdict == "moved"]
+    moved = [_words(statistic) for statistic in report.statistics if statistic.verdict == "moved"]
     examples = [f"kept since then: {name}" for name in report.examples[:SHOWN_EXAMPLES]]
     if more := len(report.examples) - len(examples):
         examples.append(f"and {more} more: invoke collect")
@@ -116,11 +119,11 @@ def _screen(report: DriftReport) -> RenderableType:
 
 def _table(report: DriftReport) -> Table:
     table = Table("statistic", "reference", "newest", "moved by", "", box=None, pad_edge=False)
-    for one in report.statistics:
-        name = f"share of {one.class_}" if one.class_ is not None else one.name
-        verdict = Text(one.verdict, "red" if one.verdict == "moved" else "")
-        means = (f"{mean:.4g}" for mean in (one.reference, one.newest))
-        table.add_row(Text(name), *means, _effect(one), verdict)
+    for statistic in report.statistics:
+        name = f"share of {statistic.class_}" if statistic.class_ is not None else statistic.name
+        verdict = Text(statistic.verdict, "red" if statistic.verdict == "moved" else "")
+        means = (f"{mean:.4g}" for mean in (statistic.reference, statistic.newest))
+        table.add_row(Text(name), *means, _effect(statistic), verdict)
     return table
 
 
@@ -130,21 +133,23 @@ def _beside(report: DriftReport) -> str:
     return f"beside {report.compared_with} ({report.reference.images:,} images)"
 
 
-def _effect(one: StatisticDrift) -> str:
-    if one.effect is None:
+def _effect(statistic: StatisticDrift) -> str:
+    if statistic.effect is None:
         return ""
-    unit = "SD" if one.unit == "standard deviations" else "of all"
-    return f"{one.effect:+.2f} {unit} ({one.low:+.2f} to {one.high:+.2f})"
+    unit = "SD" if statistic.unit == "standard deviations" else "of all"
+    return f"{statistic.effect:+.2f} {unit} ({statistic.low:+.2f} to {statistic.high:+.2f})"
 
 
-def _words(one: StatisticDrift) -> str:
+def _words(statistic: StatisticDrift) -> str:
     """What moved, which way, by how much, since when."""
-    is_up = one.newest > one.reference
-    if one.class_ is not None:
-        what = f"{'more' if is_up else 'less'} {one.class_}"
+    is_up = statistic.newest > statistic.reference
+    if statistic.class_ is not None:
+        what = f"{'more' if is_up else 'less'} {statistic.class_}"
     else:
-        what = MEANING[one.name][0 if is_up else 1]
-    assert one.since is not None
-    since = datetime.fromtimestamp(one.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    first = ", the first hour that the board keeps" if one.since_the_first else ""
-    return f"{one.name}: {what}; {_effect(one)}, since {since} by the board's clock{first}"
+        what = MEANING[statistic.name][0 if is_up else 1]
+    assert statistic.since is not None
+    since = datetime.fromtimestamp(statistic.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    first = ", the first hour that the board keeps" if statistic.since_the_first else ""
+    return (
+        f"{statistic.name}: {what}; {_effect(statistic)}, since {since} by the board's clock{first}"
+    )

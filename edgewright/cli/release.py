@@ -223,9 +223,9 @@ def sbom(
     evidence.require_licences(bill, str(behind.sbom), behind.kind)
     place = Path(out) if out else behind.sbom
     if format == SPDX:
-        writer, now = f"edgewright-{__version__}", datetime.now(UTC).replace(microsecond=0)
+        writer, moment = f"edgewright-{__version__}", datetime.now(UTC).replace(microsecond=0)
         spdx = heavy("spdx", "release", "spdx")
-        raw = spdx.render(raw, bill, texts, str(behind.sbom), writer, now)
+        raw = spdx.render(raw, bill, texts, str(behind.sbom), writer, moment)
     if out:
         update_file(place, raw)
     document = sbom_report(release_id, place, bill, len(texts))

@@ -146,6 +146,6 @@ def firmware_bits(files: BoardFiles) -> int | None:
 
 def firmware_limits(bits: int) -> tuple[list[str], list[str]]:
     """Which limits hold now, and which did since power-on."""
-    now = [word for bit, word in enumerate(LIMITS) if bits >> bit & 1]
+    holding = [word for bit, word in enumerate(LIMITS) if bits >> bit & 1]
     before = [word for bit, word in enumerate(LIMITS) if bits >> (16 + bit) & 1]
-    return now, before
+    return holding, before

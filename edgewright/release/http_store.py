@@ -65,8 +65,8 @@ class HttpStore(Contents):
                 self._require(status, {200, 201, 301, 405}, "MKCOL", folder.as_posix())
             status, _ = self._request("PUT", name, body=content)
         self._require(status, {200, 201, 204}, "PUT", name)
-        status, kept = self._request("GET", name, limit=len(content) + 1)
-        if status != 200 or kept != content:
+        status, written = self._request("GET", name, limit=len(content) + 1)
+        if status != 200 or written != content:
             raise TargetError(
                 f"{self.url}/{name}",
                 "is not what was written: somebody else wrote it at the same time, or it was cut",

@@ -256,7 +256,9 @@ def _table(width: int, channels: Channels) -> tuple[int, ...]:
 def _role_problems(outputs: Sequence[DetectOutput]) -> Iterator[str]:
     roles = sorted(output.role for output in outputs)
     has_prototypes = roles.count("prototypes") == 1
-    rest = [role for role in roles if role != "prototypes"] if has_prototypes else roles
+    without_prototypes = (
+        [role for role in roles if role != "prototypes"] if has_prototypes else roles
+    )
     flat = [["predictions"], ["detections"]]
     if not has_prototypes:
         flat += [["boxes", "scores"], ["boxes", "classes", "scores"]]
@@ -265,10 +267,10 @@ def _role_problems(outputs: Sequence[DetectOutput]) -> Iterator[str]:
     masks = sorted(output.stride for output in outputs if isinstance(output, MaskCoefficients))
     anchored = sorted(output.stride for output in outputs if isinstance(output, Anchored))
     heads = distances or anchored
-    is_whole = rest in flat or (
+    is_whole = without_prototypes in flat or (
         heads
         and len(set(heads)) == len(heads)
-        and len(rest) == len(distances) + len(scores) + len(masks) + len(anchored)
+        and len(without_prototypes) == len(distances) + len(scores) + len(masks) + len(anchored)
         and (distances == scores if distances else not scores)
         and masks == (distances if has_prototypes else [])
         and not (distances and anchored)

@@ -249,11 +249,11 @@ def _is_taken(node: Any, constants: Mapping[bytes, Any], columns: int) -> bool:
     if operator not in ZERO_POINTS or _attribute(node, b"group", 1) != 1:
         return False
     inputs = [node.Inputs(i) for i in range(node.InputsLength())]
-    given = dict(enumerate(inputs))
-    names = [given.get(i, b"") for i in (*ZERO_POINTS[operator], WEIGHTS)]
+    by_place = dict(enumerate(inputs))
+    names = [by_place.get(i, b"") for i in (*ZERO_POINTS[operator], WEIGHTS)]
     if not constants.keys() >= set(names):
         return False
-    bias = given.get(BIAS[operator], b"")
+    bias = by_place.get(BIAS[operator], b"")
     if bias and not _is_bias(constants.get(bias), columns):
         return False
     of_input, of_weights, of_output, _ = tensors = [constants[name] for name in names]

@@ -72,13 +72,13 @@ def image_input(model: ModelProto, subject: str) -> ValueInfoProto:
     sizes = sizes_of(value)
     if sizes is None or len(sizes) != 4:
         rank = "an unknown rank" if sizes is None else f"rank {len(sizes)}"
-        raise UserError(subject, f"input has {rank}, expected 4", facts=[found(value)])
+        raise UserError(subject, f"input has {rank}, expected 4", facts=[value_fact(value)])
     if value.type.tensor_type.elem_type not in _NUMBERS:
         kind = type_name(value)
         raise UserError(
             subject,
             f"input is {kind}, expected float, uint8 or int8",
-            facts=[found(value)],
+            facts=[value_fact(value)],
             next="export it with a float32 input, or take it as tensors: --task=tensor",
         )
     return value
@@ -136,7 +136,7 @@ def _open_size(subject: str, value: ValueInfoProto, *, is_only: bool) -> UserErr
     return UserError(
         subject,
         "leaves the size of an input open",
-        facts=[found(value)],
+        facts=[value_fact(value)],
         next="give its whole shape, such as --shape=1,576, or export it with fixed sizes"
         if is_only
         else "write a card with the shape of each input (docs/formats.md), "
@@ -172,7 +172,7 @@ def fix_tensors(
             raise UserError(
                 subject,
                 "has another input shape than the card or --shape",
-                facts=[found(value), f"expected: {target}"],
+                facts=[value_fact(value), f"expected: {target}"],
                 next="give the network's own shape, or export it again",
             )
         if sizes != target:
@@ -201,7 +201,7 @@ def _is_channels_last(
         return False
     channels = "any number of" if sizes[1] is None else str(sizes[1])
     raise UserError(
-        subject, f"input has {channels} channels, expected 1 or 3", facts=[found(value)]
+        subject, f"input has {channels} channels, expected 1 or 3", facts=[value_fact(value)]
     )
 
 
@@ -211,13 +211,13 @@ def _target(
     """The sizes as channels first; those that are open come from `shape`."""
     new_shape = tuple(shape or ())
     if new_shape and (len(new_shape) != 4 or new_shape[0] != 1):
-        raise UserError(subject, f"cannot have the shape {new_shape}", facts=[found(value)])
+        raise UserError(subject, f"cannot have the shape {new_shape}", facts=[value_fact(value)])
     fixed = (1, *first[1:])
     if not new_shape and None in fixed:
         raise UserError(
             subject,
             "takes images of any size, and neither --shape nor a card tells which",
-            facts=[found(value)],
+            facts=[value_fact(value)],
             next="give the size, such as --shape=1,3,224,224",
         )
     new_shape = new_shape or tuple(size or 1 for size in fixed)
@@ -225,7 +225,7 @@ def _target(
         raise UserError(
             subject,
             "has another input shape than the card or --shape",
-            facts=[found(value), f"expected: {new_shape}, as batch, channels, height, width"],
+            facts=[value_fact(value), f"expected: {new_shape}, as batch, channels, height, width"],
             next="give the network's own shape, or export it again",
         )
     return new_shape
@@ -363,7 +363,9 @@ def _of_other_types(
             continue
         if value.type.tensor_type.elem_type not in _CASTABLE:
             raise UserError(
-                subject, f"{kind} is {type_name(value)}, expected numbers", facts=[found(value)]
+                subject,
+                f"{kind} is {type_name(value)}, expected numbers",
+                facts=[value_fact(value)],
             )
         yield value
 
@@ -372,7 +374,7 @@ def require_scores(model: ModelProto, subject: str) -> None:
     """Raise UserError, naming the node, if the output is no tensor of floats."""
     value = model.graph.output[0]
     maker = next((n for n in model.graph.node if value.name in n.output), None)
-    facts = [found(value), *([f"made by: {label(maker)}"] if maker is not None else [])]
+    facts = [value_fact(value), *([f"made by: {label(maker)}"] if maker is not None else [])]
     if not value.type.HasField("tensor_type"):
         raise UserError(
             subject,
@@ -464,7 +466,7 @@ def words_for(value: ValueInfoProto) -> str:
     return f"{value.name}: {type_name(value)} {words(sizes_of(value) or ())}"
 
 
-def found(value: ValueInfoProto) -> str:
+def value_fact(value: ValueInfoProto) -> str:
     return f"found: {words_for(value)}"
 
 

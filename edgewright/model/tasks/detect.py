@@ -524,9 +524,9 @@ def _disagreements(
         yield "masks are of another size than expected"
         return
     borders = [settings.score_threshold] + [
-        one.detections[-1].score
-        for one in (expected, answer)
-        if len(one.detections) == settings.max_detections  # a worse one was left out
+        answered.detections[-1].score
+        for answered in (expected, answer)
+        if len(answered.detections) == settings.max_detections  # a worse one was left out
     ]
     least = max(borders) + agreement.tolerance
     free = list(answer.detections)

@@ -335,7 +335,7 @@ def _box_loss(distances: Tensor, boxes: Tensor, places: Tensor, strides: Tensor)
     """Distances (n, 4 BINS) against boxes (n, 4), both seen from points (n, 2)."""
     logits = distances.reshape(-1, 4, BINS)
     mean = (logits.softmax(dim=2) * torch.arange(BINS)).sum(dim=2) * strides[:, None]
-    found = torch.cat([places - mean[:, :2], places + mean[:, 2:]], dim=1)
+    predicted = torch.cat([places - mean[:, :2], places + mean[:, 2:]], dim=1)
     exact = torch.cat([places - boxes[:, :2], boxes[:, 2:] - places], dim=1) / strides[:, None]
     exact = exact.clamp(0, BINS - 1.01)
     below = exact.floor()
@@ -347,7 +347,7 @@ def _box_loss(distances: Tensor, boxes: Tensor, places: Tensor, strides: Tensor)
         for up in (0, 1)
     )
     bins = (lower * (1 - share) + upper * share).mean()
-    return GIOU_WEIGHT * (1 - generalized_iou(found, boxes)).mean() + BINS_WEIGHT * bins
+    return GIOU_WEIGHT * (1 - generalized_iou(predicted, boxes)).mean() + BINS_WEIGHT * bins
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> Tensor:

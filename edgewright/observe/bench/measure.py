@@ -455,14 +455,14 @@ def compare(
     equal releases differ in 48 of 100 cases.
     """
     pairs = list(zip(own, others, strict=True))
-    kept = [(a, b) for a, b in pairs if Label.THROTTLED not in (a.label, b.label)]
-    interval = signed_rank_interval([math.log(a.median_ms / b.median_ms) for a, b in kept])
+    comparable = [(a, b) for a, b in pairs if Label.THROTTLED not in (a.label, b.label)]
+    interval = signed_rank_interval([math.log(a.median_ms / b.median_ms) for a, b in comparable])
     ratio, low, high = map(math.exp, interval) if interval else (None, None, None)
-    verdict, reason = _verdict(kept, low, high, margin)
+    verdict, reason = _verdict(comparable, low, high, margin)
     return Comparison(
         against=against,
         pairs=len(pairs),
-        left_out=len(pairs) - len(kept),
+        left_out=len(pairs) - len(comparable),
         margin=margin,
         ratio=ratio,
         low=low,

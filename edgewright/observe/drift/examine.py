@@ -24,7 +24,9 @@ def examine(board: Board, name: str, root: str, stated: Reference | None) -> Dri
     chosen = compare.choose(windows, has_reference=reference is not None)
     statistics = compare.compare(reference, chosen)
     labels = fetch_card(board, root, release).labels if release else ()
-    since = min((one.since for one in statistics if one.since is not None), default=None)
+    since = min(
+        (statistic.since for statistic in statistics if statistic.since is not None), default=None
+    )
     origin: Origin = "the release's reference" if reference else "the first images"
     return DriftReport(
         board=name,
@@ -39,7 +41,7 @@ def examine(board: Board, name: str, root: str, stated: Reference | None) -> Dri
             else compare.span_of(chosen.reference)
         ),
         newest=compare.span_of(chosen.newest),
-        statistics=tuple(_named(one, labels) for one in statistics),
+        statistics=tuple(_named(statistic, labels) for statistic in statistics),
         unsure_images=len(unsure),
         examples=tuple(
             image.name for image in unsure if since is not None and image.unix_s >= since
@@ -47,8 +49,8 @@ def examine(board: Board, name: str, root: str, stated: Reference | None) -> Dri
     )
 
 
-def _named(one: StatisticDrift, labels: tuple[str, ...]) -> StatisticDrift:
+def _named(statistic: StatisticDrift, labels: tuple[str, ...]) -> StatisticDrift:
     """With the class' name in place of its number."""
-    if one.class_ is None or int(one.class_) >= len(labels):
-        return one
-    return one.model_copy(update={"class_": labels[int(one.class_)]})
+    if statistic.class_ is None or int(statistic.class_) >= len(labels):
+        return statistic
+    return statistic.model_copy(update={"class_": labels[int(statistic.class_)]})

@@ -59,7 +59,7 @@ class DriftReport(Shown, Document):
 def require_steady(report: DriftReport, words: Sequence[str]) -> None:
     """Raises CheckError where something moved; `words` say how."""
     if report.verdict == "moved":
-        moved = [one.name for one in report.statistics if one.verdict == "moved"]
+        moved = [statistic.name for statistic in report.statistics if statistic.verdict == "moved"]
         raise CheckError(
             f"{report.target}: release {report.release}",
             f"has drifted: {', '.join(moved)}",

@@ -253,33 +253,33 @@ def _resource(
     is_shared: bool = False,
 ) -> Resource:
     count = sum(map(len, series))
-    found = growth(series) if count >= needed else None
+    trend = growth(series) if count >= needed else None
     settled = [samples[round(len(samples) * WARM_UP) :] for samples in series]
     last = settled[-1] if settled and settled[-1] else None
     scale = 1000 / per_sample
     verdict: Literal["leak", "steady", "not judged"] = "not judged"
     if is_shared:
         reason = "the emulator's own is in the figure"
-    elif found is None:
+    elif trend is None:
         reason = f"{count} samples; it needs {needed}"
-    elif found.low * found.steps >= least:
+    elif trend.low * trend.steps >= least:
         verdict = "leak"
         reason = (
-            f"grows by {found.low * scale:,.2f} to {found.high * scale:,.2f} {unit} "
+            f"grows by {trend.low * scale:,.2f} to {trend.high * scale:,.2f} {unit} "
             "in 1,000 inferences"
         )
     else:
         verdict = "steady"
-        noticed = least / found.steps * scale
+        noticed = least / trend.steps * scale
         reason = f"a leak of {noticed:,.2f} {unit} in 1,000 inferences would hardly be seen below"
     return Resource(
         name=name,
         unit=unit,
         first=last[0] if last else None,
         last=last[-1] if last else None,
-        per_1000_inferences=None if found is None else found.mean * scale,
-        low=None if found is None else found.low * scale,
-        high=None if found is None else found.high * scale,
+        per_1000_inferences=None if trend is None else trend.mean * scale,
+        low=None if trend is None else trend.low * scale,
+        high=None if trend is None else trend.high * scale,
         verdict=verdict,
         reason=reason,
     )

@@ -245,8 +245,8 @@ def _large_and_small(sizes: Mapping[str, int], kind: str) -> tuple[FilePart, ...
     """What takes little is added up; one part alone is none."""
     large = {name: size for name, size in sizes.items() if size >= SMALL_BYTES}
     parts = [FilePart(name=name, bytes=size) for name, size in large.items()]
-    if rest := sum(sizes.values()) - sum(large.values()):
-        parts.append(FilePart(name=f"{len(sizes) - len(large)} small {kind}", bytes=rest))
+    if small := sum(sizes.values()) - sum(large.values()):
+        parts.append(FilePart(name=f"{len(sizes) - len(large)} small {kind}", bytes=small))
     return _ordered(parts) if len(parts) > 1 else ()
 
 
