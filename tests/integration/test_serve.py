@@ -548,7 +548,7 @@ def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(start: Start) ->
             with service.connect() as gone:
                 gone.sendall(data)
         with service.connect() as gone, Frame(SIDE, SIDE) as frame:
-            shape = (Format.GRAY, SIDE, SIDE, SIDE, 0)
+            shape = (Format.GRAY, SIDE, SIDE, SIDE, 0, 0)
             part = head(Kind.FRAME, shape=shape)[:20]
             socket.send_fds(gone, [part], [frame.fd])
         assert client.image(png())["class"]
