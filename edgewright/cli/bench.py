@@ -342,9 +342,9 @@ def serve(
         share = f"{added.share:.2%} of {added.inference:,}"
         OUT.print(f"governor   {added.governor:8,} instructions an inference")
         OUT.print(f"histograms {added.histograms:8,}, both {share}")
-        for held in cost.memory:
-            count = f"{held.requests:8,} requests: {held.resident_kb:,} KiB resident"
-            OUT.print(f"after  {count}, {held.descriptors} descriptors")
+        for memory in cost.memory:
+            count = f"{memory.requests:8,} requests: {memory.resident_kb:,} KiB resident"
+            OUT.print(f"after  {count}, {memory.descriptors} descriptors")
     serve_cost.require_bounds(cost)  # after the figures, which say why
 
 
@@ -367,8 +367,8 @@ def all_figures(c: Context, board: BoardName, model: ModelPath = "", json: Json 
     program = _latest_program(board)
     with screens.waiting(ERR, f"decode frames, {board}"):
         costs = frame_cost.measure(program, board, workspace().resources)
-    held = goal_report.held_at_inference(program)
-    report = goal_report.report(cost, costs, held, profile_of(board))
+    peak = goal_report.held_at_inference(program)
+    report = goal_report.report(cost, costs, peak, profile_of(board))
     parts = dict.fromkeys(figure.table for figure in report.figures)
     head = f"{report.board}, {report.model}: 1 thread, batch 1"
     _show(report, head, [_goal_table(part, report) for part in parts], json=json)

@@ -144,12 +144,11 @@ def _words(statistic: StatisticDrift) -> str:
     """What moved, which way, by how much, since when."""
     is_up = statistic.newest > statistic.reference
     if statistic.class_ is not None:
-        what = f"{'more' if is_up else 'less'} {statistic.class_}"
+        change = f"{'more' if is_up else 'less'} {statistic.class_}"
     else:
-        what = MEANING[statistic.name][0 if is_up else 1]
+        change = MEANING[statistic.name][0 if is_up else 1]
     assert statistic.since is not None
     since = datetime.fromtimestamp(statistic.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
     first = ", the first hour that the board keeps" if statistic.since_the_first else ""
-    return (
-        f"{statistic.name}: {what}; {_effect(statistic)}, since {since} by the board's clock{first}"
-    )
+    moved = f"{statistic.name}: {change}; {_effect(statistic)}"
+    return f"{moved}, since {since} by the board's clock{first}"

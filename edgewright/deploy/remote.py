@@ -460,7 +460,7 @@ def _log_in_briefly(
         except libssh2.NoSessionError:
             return None
         except _UntrustedKeyError as untrusted:
-            raise _untrusted_key(subject, untrusted.offered, untrusted.known) from untrusted
+            raise _untrusted_key(subject, untrusted.offered, untrusted.host_keys) from untrusted
         except (OSError, EOFError) as failed:
             raise _unreachable(direct, subject, limits, failed) from failed
         if not is_in:
@@ -588,7 +588,7 @@ def _hops(connection: Any) -> list[Any]:
 def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> None:
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
     connection._set(seconds=limits.all)  # plain attributes of Fabric's are configuration
-    policy = _Pinned(_known(connection, known_hosts))
+    policy = _Pinned(_host_keys_of(connection, known_hosts))
     connection._set(policy=policy)
     connection.client.set_missing_host_key_policy(policy)
     options = dict(connection.connect_kwargs)
@@ -650,7 +650,7 @@ class _Direct:
 
     @functools.cached_property
     def policy(self) -> "_Pinned":
-        return _Pinned(_known(self, self.known_hosts))
+        return _Pinned(_host_keys_of(self, self.known_hosts))
 
 
 def _direct(target: Target, ssh: UserSsh | None, known_hosts: Sequence[Path]) -> _Direct | None:
@@ -682,7 +682,7 @@ def _direct(target: Target, ssh: UserSsh | None, known_hosts: Sequence[Path]) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
+class _HostKeys:
     """What is known of one hop's host key."""
 
     own: KnownKeys  # under the name that it is pinned by
@@ -698,19 +698,19 @@ class _Known:
         )
 
 
-def _known(connection: Any, files: Sequence[Path]) -> _Known:
+def _host_keys_of(connection: Any, files: Sequence[Path]) -> _HostKeys:
     name, address = _pin_name(connection), _host_key_name(connection)
     own = known_keys(files, name)
     if connection.host_key is not None:
-        return _Known(own=replace(own, pinned=(connection.host_key,)))
+        return _HostKeys(own=replace(own, pinned=(connection.host_key,)))
     if name == address:
-        return _Known(own=own)
+        return _HostKeys(own=own)
     # Each file's: here no file has the last word.
     everywhere = [known_keys([path], address) for path in files]
-    revoked = tuple(key for known in everywhere for key in known.revoked)
-    return _Known(
+    revoked = tuple(key for host_keys in everywhere for key in host_keys.revoked)
+    return _HostKeys(
         own=replace(own, revoked=own.revoked + revoked),
-        at_address=frozenset(key for known in everywhere for key in known.fingerprints),
+        at_address=frozenset(key for host_keys in everywhere for key in host_keys.fingerprints),
     )
 
 
@@ -727,16 +727,16 @@ def user_known_hosts() -> tuple[Path, ...]:
 
 
 class _UntrustedKeyError(Exception):
-    def __init__(self, offered: str, known: KnownKeys) -> None:
-        self.offered, self.known = offered, known
+    def __init__(self, offered: str, host_keys: KnownKeys) -> None:
+        self.offered, self.host_keys = offered, host_keys
         super().__init__("host key is not trusted")
 
 
 class _Pinned(paramiko.MissingHostKeyPolicy):
     """Decides on host keys alone: Paramiko is given none, so it asks here about each."""
 
-    def __init__(self, known: _Known) -> None:
-        self._known = known
+    def __init__(self, host_keys: _HostKeys) -> None:
+        self._host_keys = host_keys
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
@@ -746,12 +746,12 @@ class _Pinned(paramiko.MissingHostKeyPolicy):
     def require_trusted(self, key: bytes) -> None:
         """Raises _UntrustedKeyError."""
         offered = fingerprint(key)
-        if not self._known.is_trusted(offered):
-            raise _UntrustedKeyError(offered, self._known.own)
+        if not self._host_keys.is_trusted(offered):
+            raise _UntrustedKeyError(offered, self._host_keys.own)
 
     def in_order(self, algorithms: Sequence[str]) -> list[str]:
         """First those of the kinds of keys that are pinned, as OpenSSH asks for them."""
-        kinds = {key.kind for key in self._known.own.pinned}
+        kinds = {key.kind for key in self._host_keys.own.pinned}
         return sorted(algorithms, key=lambda name: _kind_of(name) not in kinds)
 
     def transport(self, link: Any, **options: Any) -> paramiko.Transport:
@@ -774,7 +774,7 @@ def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
             connection.connect_kwargs["sock"] = _link(connection, limits)
         connection.open()
     except _UntrustedKeyError as untrusted:
-        raise _untrusted_key(subject, untrusted.offered, untrusted.known) from untrusted
+        raise _untrusted_key(subject, untrusted.offered, untrusted.host_keys) from untrusted
     except (OSError, EOFError, paramiko.SSHException) as failed:
         # No kind of exception means "login refused": Paramiko tries several keys and reports the
         # last failure, which may be a key file that it could not read. Where the connection stands
@@ -826,19 +826,19 @@ def _address(connection: Any) -> Target:
     return Target(address=connection.host, user=connection.user, port=port)
 
 
-def _untrusted_key(subject: Target, offered: str, known: KnownKeys) -> TargetError:
-    if revocation := known.revocation(offered):
+def _untrusted_key(subject: Target, offered: str, host_keys: KnownKeys) -> TargetError:
+    if revocation := host_keys.revocation(offered):
         return _revoked_key(subject, offered, revocation)
-    if known.pinned:
+    if host_keys.pinned:
         return TargetError(
             str(subject),
             "host key is not the one that was pinned",
-            facts=[*(f"expected: {key}" for key in known.fingerprints), f"found: {offered}"],
+            facts=[*(f"expected: {key}" for key in host_keys.fingerprints), f"found: {offered}"],
             next=f"find out why; if the board was set up anew, invoke trust --host={subject}",
         )
     authorities = [
         f"{key.source} trusts keys that an authority signed: host certificates are not used here"
-        for key in known.authorities
+        for key in host_keys.authorities
     ]
     return TargetError(
         str(subject),
@@ -958,9 +958,9 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
         raise _unreachable(connection, target, limits, failed) from failed
     finally:
         _close(chain)
-    known = _known(connection, _known_hosts(target))
+    host_keys = _host_keys_of(connection, _known_hosts(target))
     offered = fingerprint(key.asbytes())
-    if revocation := known.own.revocation(offered):
+    if revocation := host_keys.own.revocation(offered):
         raise _revoked_key(target, offered, revocation)
     return HostKey(
         target=target,
@@ -968,7 +968,7 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
         kind=key.get_name(),
         blob=key.asbytes(),
         # The keys that a login goes by.
-        pinned=known.own.fingerprints or tuple({offered} & known.at_address),
+        pinned=host_keys.own.fingerprints or tuple({offered} & host_keys.at_address),
     )
 
 

@@ -60,12 +60,12 @@ class GoalReport(Document):
     figures: tuple[Figure, ...]
 
 
-def report(cost: BuildCost, frames: FrameCosts, held: Peak, profile: BoardProfile) -> GoalReport:
+def report(cost: BuildCost, frames: FrameCosts, peak: Peak, profile: BoardProfile) -> GoalReport:
     """All figures of a build beside their goals; `held` is of a run on a picture as it is."""
     has_goals = cost.model == DEMO and profile.cpu.core == CORE
     figures = (
         *(figure for core in cost.cores for figure in _kernels(core, profile.abi.arch)),
-        *_load_and_memory(cost, held, profile.abi.arch),
+        *_load_and_memory(cost, peak, profile.abi.arch),
         *_frames(frames),
         *_sizes(cost, profile.abi.arch),
     )
@@ -114,7 +114,7 @@ def _kernels(core: CoreCost, arch: Arch) -> Iterator[Figure]:
         yield inference.model_copy(update={**cycles, "goal": round(CYCLES_GOAL)})
 
 
-def _load_and_memory(cost: BuildCost, held: Peak, arch: Arch) -> Iterator[Figure]:
+def _load_and_memory(cost: BuildCost, peak: Peak, arch: Arch) -> Iterator[Figure]:
     for core in cost.cores:
         yield Figure(
             table="load and memory",
@@ -125,8 +125,8 @@ def _load_and_memory(cost: BuildCost, held: Peak, arch: Arch) -> Iterator[Figure
             goal=round(LOAD_GOALS[arch]),
         )
     for name, value, goal in (
-        ("anonymous memory", held.anonymous_kb, ANONYMOUS_GOALS_KB[arch]),
-        ("peak memory", held.resident_kb, PEAK_GOALS_KB[arch]),
+        ("anonymous memory", peak.anonymous_kb, ANONYMOUS_GOALS_KB[arch]),
+        ("peak memory", peak.resident_kb, PEAK_GOALS_KB[arch]),
     ):
         yield Figure(table="load and memory", name=name, unit="KiB", value=value, goal=round(goal))
 

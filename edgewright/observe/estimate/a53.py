@@ -97,16 +97,16 @@ def whole_blocks(blocks: Iterable[Block], column: int) -> Iterator[tuple[Block, 
         if block.address in following:
             entered[following[block.address].address] -= block.executed[column]
     for block in ran:
-        whole, last = block, block
+        merged, last = block, block
         while following_block := following.get(last.address):
             last = following_block
-            whole = replace(
-                whole,
-                code=whole.code + last.code,
-                instructions=whole.instructions + last.instructions,
+            merged = replace(
+                merged,
+                code=merged.code + last.code,
+                instructions=merged.instructions + last.instructions,
             )
         if entered[block.address] > 0:  # less only where a signal came in between
-            yield whole, entered[block.address]
+            yield merged, entered[block.address]
 
 
 def _falls_through(block: Block) -> bool:

@@ -364,13 +364,13 @@ def test_a_release_names_the_commit_of_the_users_repository_and_the_edgewright(
 def lines_of(*lines: str) -> str:
     """What `LineProgress` tells of a stage with these lines, none of them late."""
     console = Console(width=80, no_color=True, force_terminal=False)
-    with console.capture() as told:
+    with console.capture() as output:
         progress = screens.LineProgress(console)
         progress.start("runtime")
         for line in lines:
             progress.line(line)
         progress.end(StageReport(name="runtime", seconds=61.25, origin="built"))
-    return told.get()
+    return output.get()
 
 
 def test_a_log_gets_a_line_for_each_stage_and_no_more() -> None:
@@ -382,9 +382,9 @@ def test_a_log_gets_a_line_for_each_stage_and_no_more() -> None:
 def test_a_long_stage_speaks_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screens, "QUIET_SECONDS", -1.0)
 
-    told = lines_of("[7/500] Building", "noise")
+    output = lines_of("[7/500] Building", "noise")
 
-    assert told == "runtime: 7 of 500 steps\nruntime: built, 61.2 s\n"
+    assert output == "runtime: 7 of 500 steps\nruntime: built, 61.2 s\n"
 
 
 @pytest.mark.parametrize("name", ["card.json", "golden/expected.json", "golden/{image}"])

@@ -27,7 +27,7 @@ BY_HOST = ("deploy", "--board=a53-som", "--host=root@board-0.test")
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with a fleet, and a key to sign with."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
@@ -40,8 +40,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ledger(here: Path) -> Ledger:
-    return Ledger(open_database(str(here / "fleet.sqlite")), time.time)
+def ledger(folder: Path) -> Ledger:
+    return Ledger(open_database(str(folder / "fleet.sqlite")), time.time)
 
 
 @pytest.fixture(autouse=True)
@@ -89,12 +89,14 @@ def plan_bread(ledger: Ledger) -> None:
     ledger.open_wave("bread", 1)
 
 
-def test_without_a_ledger_the_board_counts_by_itself(fences: list[int | None], here: Path) -> None:
+def test_without_a_ledger_the_board_counts_by_itself(
+    fences: list[int | None], folder: Path
+) -> None:
     start(*BY_HOST)
     start("deploy", "--select=all")
 
     assert fences == [None] * 4
-    assert not (here / "fleet.sqlite").exists()
+    assert not (folder / "fleet.sqlite").exists()
 
 
 @pytest.mark.parametrize(
@@ -155,18 +157,18 @@ def test_a_board_is_taken_over_from_its_rollout(fences: list[int | None], ledger
 
 
 def test_a_ledger_that_is_named_must_be_there(
-    fences: list[int | None], here: Path, capsys: pytest.CaptureFixture[str]
+    fences: list[int | None], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*BY_HOST, "--ledger=mistyped.sqlite") == ExitCode.USER
 
     assert "mistyped.sqlite: no such ledger" in capsys.readouterr().err
-    assert not (here / "mistyped.sqlite").exists()
+    assert not (folder / "mistyped.sqlite").exists()
     assert fences == []
 
 
-def test_an_alias_of_ssh_is_the_board_that_it_leads_to(here: Path, ledger: Ledger) -> None:
-    (here / ".ssh").mkdir()
-    (here / ".ssh" / "config").write_text("Host oven\n  HostName board-0.test\n")
+def test_an_alias_of_ssh_is_the_board_that_it_leads_to(folder: Path, ledger: Ledger) -> None:
+    (folder / ".ssh").mkdir()
+    (folder / ".ssh" / "config").write_text("Host oven\n  HostName board-0.test\n")
     plan_bread(ledger)
 
     hand = HandFences("", take_over=False)

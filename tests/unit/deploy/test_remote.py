@@ -124,8 +124,8 @@ def test_our_pins_count_more_than_the_user_s_known_hosts(home: Path) -> None:
         f"10.0.0.7 {theirs.get_name()} {theirs.get_base64()}\n"
     )
     connection = remote._connection(parse_host("pi@10.0.0.7"), QUICK)
-    known = remote._known(connection, remote.user_known_hosts())
-    assert known.own.fingerprints == (fingerprint(ours.asbytes()),)
+    host_keys = remote._host_keys_of(connection, remote.user_known_hosts())
+    assert host_keys.own.fingerprints == (fingerprint(ours.asbytes()),)
 
 
 def test_identity_files_that_do_not_exist_are_left_out(home: Path) -> None:
@@ -147,10 +147,10 @@ def test_proxy_jump_none_means_none(home: Path) -> None:
 
 def test_target_with_its_own_key_ignores_the_user_s_files(home: Path) -> None:
     (home / ".ssh" / "config").write_text("Host *\n  ProxyJump gate\n  User nobody\n")
-    known = home / "known"
-    known.write_text("")
+    pins = home / "pins"
+    pins.write_text("")
     target = Target(
-        address="127.0.0.1", user="root", port=2222, identity=home / "key", known_hosts=known
+        address="127.0.0.1", user="root", port=2222, identity=home / "key", known_hosts=pins
     )
     connection = remote._connection(target, QUICK)
     assert connection.gateway is None

@@ -312,14 +312,14 @@ def test_a_deploy_by_hand_to_a_board_of_a_rollout_is_refused_by_name_or_takes_it
 
 
 def test_a_wave_that_is_taken_back_leaves_untried_boards_alone(ledger: Ledger) -> None:
-    done, failed = ledger.claim("bread", worker="w", limit=2, lease_s=60)
-    ledger.finish([Report(claim=done, outcome=Outcome.DONE),
+    succeeded, failed = ledger.claim("bread", worker="w", limit=2, lease_s=60)
+    ledger.finish([Report(claim=succeeded, outcome=Outcome.DONE),
                    Report(claim=failed, outcome=Outcome.HOPELESS)], RETRY)  # fmt: skip
 
     assert ledger.take_back("bread", 1) == 2
     claims = ledger.claim("bread", worker="w", limit=9, lease_s=60, goal=Goal.FORMER)
     assert {(claim.board, claim.goal) for claim in claims} == {
-        (done.board, Goal.FORMER), (failed.board, Goal.FORMER),
+        (succeeded.board, Goal.FORMER), (failed.board, Goal.FORMER),
     }  # fmt: skip
     assert ledger.counts("bread")[Goal.RELEASE, State.SKIPPED] == 2
 
@@ -521,9 +521,9 @@ def test_boards_whose_attempt_was_cut_or_made_again_go_back_too(ledger: Ledger) 
 
 
 def test_while_a_wave_goes_back_no_board_gets_the_release(ledger: Ledger) -> None:
-    failed, done = ledger.claim("bread", worker="w", limit=2, lease_s=60)
+    failed, succeeded = ledger.claim("bread", worker="w", limit=2, lease_s=60)
     ledger.finish([Report(claim=failed, outcome=Outcome.HOPELESS),
-                   Report(claim=done, outcome=Outcome.DONE)], RETRY)  # fmt: skip
+                   Report(claim=succeeded, outcome=Outcome.DONE)], RETRY)  # fmt: skip
     ledger.reopen("bread")
 
     assert ledger.claim("bread", worker="w", limit=9, lease_s=60, goal=Goal.FORMER) == ()
