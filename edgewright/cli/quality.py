@@ -284,7 +284,7 @@ def card(
     """Write a network's card. Example: invoke model.card --model=net.onnx --labels=ok,bad"""
     from edgewright.model.pack import make_card
 
-    import_options = options if options.task or not sys.stdin.isatty() else _asked(options)
+    import_options = options if options.task or not sys.stdin.isatty() else _ask_for_card(options)
     request = _import_request(import_options, Path(options.model).parent)
     report = make_card.make_card(request, Path(image) if image else None)
     if json:
@@ -297,7 +297,7 @@ def card(
         OUT.print(f"{report.preview}: {report.answer}", soft_wrap=True)
 
 
-def _asked(options: CardOptions) -> CardOptions:
+def _ask_for_card(options: CardOptions) -> CardOptions:
     """What only a person knows, asked for at the terminal; an empty line leaves it open."""
     if (Path(options.model).parent / CARD).is_file():
         return options

@@ -277,6 +277,6 @@ class _Answer:
             (self.channel.read, self.output),
             (self.channel.read_stderr, self.errors),
         ):
-            while (got := read(CHUNK))[0] > 0:
-                stream += got[1]
+            while (chunk := read(CHUNK))[0] > 0:
+                stream += chunk[1]
         return bool(self.channel.eof())

@@ -357,7 +357,7 @@ MAX_CHARACTERS = 100_000  # of the script's answer
 QUOTED_LINES = 5
 LOG_LINES = 3
 COUNTS = {"uptime", "since", "starts"}
-WHOLE = re.compile(r"[0-9]{1,15}")
+NUMBER = re.compile(r"[0-9]{1,15}")
 # Seconds of silence: systemd reads all units anew (half a minute on a slow board), then gives a
 # start 90 s. Whoever gives up before it does never sees its reason.
 MANAGER_SECONDS = 180.0
@@ -511,7 +511,7 @@ def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
     values = dict(pairs)
     if "starts" not in values and "heartbeat" not in values:
         return ServiceState(installed=False)
-    counts = {key: int(values[key]) for key in COUNTS if WHOLE.fullmatch(values.get(key, ""))}
+    counts = {key: int(values[key]) for key in COUNTS if NUMBER.fullmatch(values.get(key, ""))}
     # Files of a disk that was full are empty.
     if not {"uptime", *(key for key in COUNTS if values.get(key))} <= counts.keys():
         facts = [f"| {line}" for line in last_lines(text, QUOTED_LINES)]

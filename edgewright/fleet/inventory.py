@@ -96,7 +96,7 @@ class Window(Part):
             day = (local + timedelta(days=days)).replace(
                 hour=hour, minute=minute, second=0, microsecond=0, fold=0
             )
-            day = _there(day)
+            day = _shown_minute(day)
             is_later = day.astimezone(UTC) > time  # two times of one zone compare by their clocks
             if is_later and DAYS[day.weekday()] in self.days and self.is_open(day):
                 return day
@@ -118,7 +118,7 @@ def _highest(local: datetime) -> datetime:
     return local - MINUTE
 
 
-def _there(local: datetime) -> datetime:
+def _shown_minute(local: datetime) -> datetime:
     """The first minute from this one on that the clock shows, where an hour is left out."""
     while local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != local.replace(
         tzinfo=None

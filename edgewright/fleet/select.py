@@ -136,7 +136,7 @@ def parse(text: str, subject: str = "--select") -> Expression:
     if len(text) > LENGTH:
         raise UserError(subject, f"expected at most {LENGTH:,} characters, found {len(text):,}")
     line = "".join(" " if character.isspace() else character for character in text)
-    return Expression(text=line, subject=subject, node=_Parser(line, subject).whole())
+    return Expression(text=line, subject=subject, node=_Parser(line, subject).parse())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ class _Parser:
         self._place += 1
         return token
 
-    def whole(self) -> Node:
+    def parse(self) -> Node:
         node = self._either()
         if self._next.text != END:
             self._expected(f"'and', 'or' or {END}")

@@ -23,11 +23,11 @@ def with_table(page: str, gallery: Gallery) -> str:
 def table(gallery: Gallery) -> str:
     """Counts of networks by how far they come, and a line for each."""
     rows = gallery.rows
-    whole = [row for row in rows if is_whole(row)]
+    complete = [row for row in rows if is_whole(row)]
     refused = [row for row in rows if _ends(row)]
-    waiting = len(rows) - len(whole) - len(refused)
+    waiting = len(rows) - len(complete) - len(refused)
     lines = [
-        f"{len(rows)} networks: {len(whole)} go the whole way on an emulated {gallery.board}, "
+        f"{len(rows)} networks: {len(complete)} go the whole way on an emulated {gallery.board}, "
         f"{len(refused)} are refused, {waiting} pass the host's stages and wait for "
         "`invoke model.gallery`.",
         "",

@@ -314,16 +314,16 @@ def sbom_report(release: str, path: Path, sbom: Sbom, texts: int) -> SbomReport:
 
 
 def vulnerability_report(
-    release: str, database: Path, found: Search, now: datetime
+    release: str, database: Path, search: Search, now: datetime
 ) -> VulnerabilityReport:
-    days = found.days_old(now)
+    days = search.days_old(now)
     return VulnerabilityReport(
         release=release,
         database=str(database),
-        advisories=found.advisories,
-        newest=f"{found.newest:%Y-%m-%d}",
+        advisories=search.advisories,
+        newest=f"{search.newest:%Y-%m-%d}",
         days_old=days,
         stale=days > STALE_DAYS,
-        packages=found.packages,
-        findings=found.findings,
+        packages=search.packages,
+        findings=search.findings,
     )

@@ -195,11 +195,11 @@ class BoardRecord:
 
     path: Path
 
-    def host_key(self, now: str) -> str:
-        """The fingerprint in the record; `now`, from now on, where there is none."""
+    def host_key(self, current: str) -> str:
+        """The fingerprint in the record; `current`, which is recorded, where there is none."""
         make_folder(self.path.parent, mode=0o700)
         with contextlib.suppress(FileExistsError):
-            write_new_file(self.path, f"{now}\n", mode=0o644)
+            write_new_file(self.path, f"{current}\n", mode=0o644)
         return read_file(self.path, limit=RECORD_BYTES).decode(errors="replace").strip()
 
 

@@ -86,7 +86,7 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
+class _DebianComponent:
     """A component by the name of its Debian source package."""
 
     component: SbomComponent
@@ -101,9 +101,9 @@ def search(sbom: Sbom, database: Path) -> Search:
     Raises UserError for a folder without advisories, and for a file that has no date of change,
     or names a part of the release, and is no advisory.
     """
-    known = [item for component in sbom.components if (item := _known(component))]
-    by_name: dict[str, list[_Known]] = {}
-    for item in known:
+    components = [item for component in sbom.components if (item := _debian_component(component))]
+    by_name: dict[str, list[_DebianComponent]] = {}
+    for item in components:
         by_name.setdefault(item.name, []).append(item)
     needle = re.compile(b"|".join(b'"%s"' % re.escape(name).encode() for name in by_name) or b"$^")
     findings, count, newest = [], 0, datetime.min.replace(tzinfo=UTC)
@@ -125,7 +125,7 @@ def search(sbom: Sbom, database: Path) -> Search:
             facts=["expected: JSON files in OSV's format, as its exports unpack to"],
             next=UNPACK,
         )
-    findings.sort(key=lambda found: (found.component, found.advisory))
+    findings.sort(key=lambda finding: (finding.component, finding.advisory))
     return Search(findings=tuple(findings), advisories=count, newest=newest, packages=len(by_name))
 
 
@@ -145,7 +145,7 @@ def _date(text: str, path: Path) -> datetime:
         raise UserError(str(path), f"modified: no date: {text}", next=UNPACK) from broken
 
 
-def _known(component: SbomComponent) -> _Known | None:
+def _debian_component(component: SbomComponent) -> _DebianComponent | None:
     match = PURL.fullmatch(component.purl)
     if match is None:
         return None
@@ -157,10 +157,14 @@ def _known(component: SbomComponent) -> _Known | None:
         return None
     qualifiers = url.qualifiers if isinstance(url.qualifiers, Mapping) else {}
     release = DEBIAN.get(str(qualifiers.get("distro", "")))
-    return _Known(component=component, name=url.name, version=url.version or "", release=release)
+    return _DebianComponent(
+        component=component, name=url.name, version=url.version or "", release=release
+    )
 
 
-def _findings(advisory: _Advisory, by_name: Mapping[str, list[_Known]]) -> Iterator[Finding]:
+def _findings(
+    advisory: _Advisory, by_name: Mapping[str, list[_DebianComponent]]
+) -> Iterator[Finding]:
     if advisory.withdrawn:
         return
     for affected in advisory.affected:
@@ -181,7 +185,7 @@ def _findings(advisory: _Advisory, by_name: Mapping[str, list[_Known]]) -> Itera
                 )
 
 
-def _same_system(ecosystem: str, item: _Known) -> bool:
+def _same_system(ecosystem: str, item: _DebianComponent) -> bool:
     """Debian's advisories for the release that the source is of, or for all of them."""
     system, _, release = ecosystem.partition(":")
     return system == "Debian" and (not release or item.release in (None, release))

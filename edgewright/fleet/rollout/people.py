@@ -62,13 +62,13 @@ class People:
 
     def by_token(self, token_sha256: str) -> Person | None:
         """Whose token has this digest and still counts."""
-        return self._one(PEOPLE.c.token_sha256 == token_sha256)
+        return self._person_where(PEOPLE.c.token_sha256 == token_sha256)
 
     def by_name(self, name: str) -> Person | None:
         """None once the token of that name counts no more."""
-        return self._one(PEOPLE.c.name == name)
+        return self._person_where(PEOPLE.c.name == name)
 
-    def _one(self, condition: sa.ColumnElement[bool]) -> Person | None:
+    def _person_where(self, condition: sa.ColumnElement[bool]) -> Person | None:
         query = sa.select(PEOPLE).where(condition, PEOPLE.c.until > self._clock())
         with self._begin() as connection:
             row = connection.execute(query).one_or_none()

@@ -126,10 +126,12 @@ def luma(rgb: Pixels) -> Pixels:
 def resize(plane: Floats, height: int, width: int) -> Floats:
     """Separable triangle filter of whole numbers; a plane that fits is returned as it is."""
 
-    def whole(length: int, resized: int) -> Span:
+    def full_span(length: int, resized: int) -> Span:
         return Span(start=0, length=length, resized=resized, first=0, count=resized, before=0)
 
-    return resample(plane, whole(plane.shape[0], height), whole(plane.shape[1], width), "triangle")
+    return resample(
+        plane, full_span(plane.shape[0], height), full_span(plane.shape[1], width), "triangle"
+    )
 
 
 def resample(plane: Floats, y: Span, x: Span, kernel: Filter) -> Floats:

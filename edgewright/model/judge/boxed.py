@@ -29,7 +29,7 @@ class RunLengths(Excerpt):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
+class Instance:
     label: int  # index among the card's
     box: tuple[float, float, float, float]  # x, y, width, height in pixels of the upright image
     outline: tuple[Polygon, ...] | RunLengths | None = None  # none: nobody drew it
@@ -39,7 +39,7 @@ class Thing:
 @dataclass(frozen=True, kw_only=True)
 class BoxedImage:
     path: Path
-    things: tuple[Thing, ...]
+    instances: tuple[Instance, ...]
 
 
 class CocoImage(Excerpt):
@@ -75,7 +75,7 @@ def load_boxes(images: Path, labels: Sequence[str]) -> tuple[BoxedImage, ...]:
     what cannot be read, and for a class that is no label.
     """
     boxed = _read_coco(images, labels) if images.suffix == ".json" else _read_yolo(images, labels)
-    if not any(image.things for image in boxed):
+    if not any(image.instances for image in boxed):
         raise UserError(
             str(images),
             "has no images with boxes",
@@ -108,17 +108,17 @@ def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
     }
     if unknown := used - set(labels):
         raise _unknown(path, min(unknown), labels)
-    things: dict[int, list[Thing]] = {image.id: [] for image in content.images}
+    instances: dict[int, list[Instance]] = {image.id: [] for image in content.images}
     for annotation in content.annotations:
-        thing = Thing(
+        instance = Instance(
             label=labels.index(names[annotation.category_id]),
             box=annotation.bbox,
             outline=annotation.segmentation or None,
             is_crowd=bool(annotation.iscrowd),
         )
-        things.setdefault(annotation.image_id, []).append(thing)
+        instances.setdefault(annotation.image_id, []).append(instance)
     return [
-        BoxedImage(path=_beside(path, image.file_name), things=tuple(things[image.id]))
+        BoxedImage(path=_beside(path, image.file_name), instances=tuple(instances[image.id]))
         for image in content.images
     ]
 
@@ -136,10 +136,10 @@ def _read_yolo(folder: Path, labels: Sequence[str]) -> list[BoxedImage]:
     if not folder.is_dir():
         raise UserError(str(folder), "is no folder and no COCO file")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return [BoxedImage(path=path, things=_read_text(path, labels)) for path in paths]
+    return [BoxedImage(path=path, instances=_read_text(path, labels)) for path in paths]
 
 
-def _read_text(image: Path, labels: Sequence[str]) -> tuple[Thing, ...]:
+def _read_text(image: Path, labels: Sequence[str]) -> tuple[Instance, ...]:
     text = image.with_suffix(".txt")
     if not text.is_file():  # images/… and labels/… are the two halves of YOLO's sets
         parts = ["labels" if part == "images" else part for part in text.parts]
@@ -148,7 +148,7 @@ def _read_text(image: Path, labels: Sequence[str]) -> tuple[Thing, ...]:
         return ()
     with Image.open(image) as picture:
         width, height = ImageOps.exif_transpose(picture).size
-    things = []
+    instances = []
     lines = read_file(text, limit=_TEXT_BYTES).decode(errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -172,12 +172,12 @@ def _read_text(image: Path, labels: Sequence[str]) -> tuple[Thing, ...]:
         x, y = [value * width for value in values[::2]], [value * height for value in values[1::2]]
         if len(values) == 4:
             box = (x[0] - x[1] / 2, y[0] - y[1] / 2, x[1], y[1])
-            things.append(Thing(label=place, box=box))
+            instances.append(Instance(label=place, box=box))
         else:
             corners = tuple(part for corner in zip(x, y, strict=True) for part in corner)
             box = (min(x), min(y), max(x) - min(x), max(y) - min(y))
-            things.append(Thing(label=place, box=box, outline=(corners,)))
-    return tuple(things)
+            instances.append(Instance(label=place, box=box, outline=(corners,)))
+    return tuple(instances)
 
 
 def _unknown(path: Path, name: str, labels: Sequence[str]) -> UserError:

@@ -13,7 +13,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part
 from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.placement import Placement
-from edgewright.model.judge.boxed import BoxedImage, RunLengths, Thing, load_boxes
+from edgewright.model.judge.boxed import BoxedImage, Instance, RunLengths, load_boxes
 from edgewright.model.tasks import masks
 from edgewright.model.tasks.detect import DetectAnswer, DetectReading
 from edgewright.model.tasks.inference import Engine
@@ -22,7 +22,7 @@ from edgewright.model.tasks.inference import Engine
 _LEAST_SCORE = 0.001
 _MOST_DETECTIONS = 100
 
-Annotation = dict[str, Any]  # COCO's form of a thing, or of a detection
+Annotation = dict[str, Any]  # COCO's form of a instance, or of a detection
 
 
 class MaskPrecision(Part):
@@ -55,7 +55,7 @@ class DetectQuality(Document):
 def has_masks(card: DetectCard, boxed: Sequence[BoxedImage]) -> bool:
     """Whether masks can be judged: the network has them, and so have all things of the images."""
     return card.prototypes is not None and all(
-        thing.outline is not None for image in boxed for thing in image.things
+        instance.outline is not None for image in boxed for instance in image.instances
     )
 
 
@@ -69,7 +69,7 @@ def evaluate_boxes(model: Path, card: DetectCard, images: str) -> DetectQuality:
     boxes = comparison.average_precisions("bbox")
     areas = comparison.average_precisions("segm") if has_masks(card, boxed) else None
     counts = [
-        sum(thing.label == label for image in boxed for thing in image.things)
+        sum(instance.label == label for image in boxed for instance in image.instances)
         for label in range(len(card.labels))
     ]
     per_label = tuple(
@@ -123,11 +123,11 @@ class _Comparison:
             result = engine.infer([image.path])
             size = result.placement
             comparison.images.append({"id": number, "height": size.height, "width": size.width})
-            for thing in image.things:
+            for instance in image.instances:
                 place = len(comparison.truth) + 1  # COCO takes 0 for "no match"
-                comparison.truth.append(_annotation(place, number, thing))
+                comparison.truth.append(_annotation(place, number, instance))
                 if with_masks:
-                    comparison.truth[-1]["segmentation"] = _outline(image.path, thing, size)
+                    comparison.truth[-1]["segmentation"] = _outline(image.path, instance, size)
             assert isinstance(result.answer, DetectAnswer)
             detections = [
                 {
@@ -165,22 +165,22 @@ class _Comparison:
         return np.asarray(precision.mean(axis=1), np.float64)
 
 
-def _annotation(number: int, image: int, thing: Thing) -> Annotation:
-    _, _, width, height = thing.box
+def _annotation(number: int, image: int, instance: Instance) -> Annotation:
+    _, _, width, height = instance.box
     return {
         "id": number,
         "image_id": image,
-        "category_id": thing.label,
-        "bbox": list(thing.box),
+        "category_id": instance.label,
+        "bbox": list(instance.box),
         "area": width * height,
-        "iscrowd": int(thing.is_crowd),
+        "iscrowd": int(instance.is_crowd),
     }
 
 
-def _outline(path: Path, thing: Thing, size: Placement) -> list[list[float]] | Annotation:
+def _outline(path: Path, instance: Instance, size: Placement) -> list[list[float]] | Annotation:
     """COCO's form of a thing's outline. Raises UserError for one of another image."""
-    outline = thing.outline
-    assert outline is not None, "every thing has its outline"
+    outline = instance.outline
+    assert outline is not None, "every instance has its outline"
     if not isinstance(outline, RunLengths):
         return [list(polygon) for polygon in outline]
     counts = outline.counts

@@ -300,7 +300,7 @@ def _parts(card: DetectCard, cores: Cores) -> Iterator[Candidates]:
             yield Candidates(_corners(core[:, :4], "cxcywh"), scores, classes, core[:, end:])
         elif output.role == "detections":
             exact = core.astype(np.float64)
-            yield Candidates(exact[:, :4], exact[:, 4], _whole(exact[:, 5]), core[:, 6:])
+            yield Candidates(exact[:, :4], exact[:, 4], _rounded(exact[:, 5]), core[:, 6:])
         elif isinstance(output, Boxes):
             _, _, height, width = card.input.shape
             corners = _corners(core, output.form)
@@ -335,7 +335,7 @@ def _table_of_scores(cores: Cores) -> tuple[Doubles, Indices]:
     ((head, core),) = [(head, core) for head, core in cores if isinstance(head, Scores)]
     for other, classes in cores:
         if isinstance(other, Classes):
-            return _activated(core, head.activation), _whole(classes) - (
+            return _activated(core, head.activation), _rounded(classes) - (
                 other.background == "first"
             )
     first = head.background == "first"
@@ -369,7 +369,7 @@ def _sigmoid(values: Doubles) -> Doubles:
     return quotient
 
 
-def _whole(values: NDArray[np.floating]) -> Indices:
+def _rounded(values: NDArray[np.floating]) -> Indices:
     integers: Indices = np.clip(np.rint(values), -1, 2.0**31).astype(np.int64)
     return integers
 

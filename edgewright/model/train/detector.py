@@ -219,7 +219,7 @@ def _save(
 
 
 def _fingerprint(images: Sequence[BoxedImage]) -> str:
-    text = "\n".join(f"{image.path.name} {image.things}" for image in images)
+    text = "\n".join(f"{image.path.name} {image.instances}" for image in images)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -262,7 +262,7 @@ def _batch(
 def _load(image: BoxedImage, card: DetectCard) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The network's input (C, H, W), and boxes (n, 4) in its pixels."""
     values, placement = load_placed(image.path, card)
-    boxes = np.array([boxed.box for boxed in image.things], np.float32).reshape(-1, 4)
+    boxes = np.array([boxed.box for boxed in image.instances], np.float32).reshape(-1, 4)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     scale = np.array([placement.scale_x, placement.scale_y] * 2, np.float32)
     offset = np.array([placement.left, placement.top] * 2, np.float32)
@@ -355,7 +355,7 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
     shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
     hull = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
     area_a, area_b = ((box[:, 2:] - box[:, :2]).clamp(min=0).prod(dim=1) for box in (a, b))
-    overlap, whole = shared.prod(dim=1), hull.prod(dim=1)
+    overlap, enclosed = shared.prod(dim=1), hull.prod(dim=1)
     union = area_a + area_b - overlap
-    iou: Tensor = overlap / union - (whole - union) / whole
+    iou: Tensor = overlap / union - (enclosed - union) / enclosed
     return iou

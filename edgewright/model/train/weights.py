@@ -21,7 +21,7 @@ def first_weights(network: Network, config: TrainConfig) -> str:
     """
     if config.weights:
         # A few epochs with INT8's rounding make no network of random weights.
-        return load_weights(network, config.weights, whole=config.quantization_aware)
+        return load_weights(network, config.weights, complete=config.quantization_aware)
     if not config.pretrained:
         return "scratch"
     if not isinstance(network, LiteClassifier):
@@ -39,13 +39,13 @@ def first_run(config: TrainConfig) -> Facts | None:
     return run_facts(content) if "origin" in content else None
 
 
-def load_weights(network: Network, path: Path, *, whole: bool = False) -> str:
+def load_weights(network: Network, path: Path, *, complete: bool = False) -> str:
     """Copy weights from a file into a network, and return where they come from, for a report.
 
-    The file is a checkpoint of a run, or any PyTorch state. A tensor fits by name
-    and shape; a first layer made for colours is summed up for grey. Tensors of the network that
-    the file lacks stay as they are. Raises UserError if none fits, or, with `whole`, if any lacks,
-    or values are not finite.
+    The file is a checkpoint of a run, or any PyTorch state. A tensor fits by name and
+    shape; a first layer made for colours is summed up for grey. Tensors of the network that
+    the file lacks stay as they are. Raises UserError if none fits, or, with `complete`, if any
+    lacks, or values are not finite.
     """
     content = _read_weights(path)
     weights = content.get("average", content)
@@ -60,7 +60,7 @@ def load_weights(network: Network, path: Path, *, whole: bool = False) -> str:
         adapted = value.sum(1, keepdim=True) if of_colours else value
         if adapted.shape == expected[our_name].shape:
             fitting[our_name] = adapted
-    if not fitting or (whole and len(fitting) < len(expected)):
+    if not fitting or (complete and len(fitting) < len(expected)):
         raise UserError(
             str(path),
             "has no tensor that fits" if not fitting else "is of another network",

@@ -214,14 +214,14 @@ def _ubi(health: Health) -> Iterator[Check]:
         yield Check(
             name=f"flash {match[1]}",
             grade=grade,
-            found=f"{_known(bad)} bad blocks, {_known(spare)} spare ones"
+            found=f"{_number(bad)} bad blocks, {_number(spare)} spare ones"
             + (", read-only after an error" if is_read_only else ""),
             harm=None if is_well else "the next bad block makes it read-only, or it is already",
             next=None if is_well else "replace the board, or its flash",
         )
 
 
-def _known(number: int | None) -> str:
+def _number(number: int | None) -> str:
     return "unknown" if number is None else f"{number:,}"
 
 
@@ -301,7 +301,7 @@ def _memory(health: Health, profile: BoardProfile) -> Iterator[Check]:
         yield Check(
             name="memory",
             grade=grade,
-            found=f"{free:,.0f} MiB available of {_known(health.survey.memory_mb)}",
+            found=f"{free:,.0f} MiB available of {_number(health.survey.memory_mb)}",
             harm=None
             if is_well
             else f"an inference may take {budget:g} MiB, and a deploy tests one beside the service",

@@ -87,8 +87,8 @@ def test_yolos_text_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
     labels.mkdir(parents=True)
     (labels / "a.txt").write_text("2 0.5 0.5 0.25 0.5\n")
     (image,) = load_boxes(tmp_path / "images", LABELS)
-    (thing,) = image.things
-    assert (thing.label, thing.box) == (2, (48, 16, 32, 32))
+    (instance,) = image.instances
+    assert (instance.label, instance.box) == (2, (48, 16, 32, 32))
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ def test_a_box_lies_around_each_defective_cell_and_nowhere_else(
         assert len(images) == counts[part] == len(list((tmp_path / part).glob("*.png")))
         passes = 2 if part == "train" else 1
         defective = sum(sample.label for sample in getattr(parts, part))
-        assert sum(len(image.things) for image in images) == passes * defective
+        assert sum(len(image.instances) for image in images) == passes * defective
         for image in images:
             pixels = decode(image.path)
             assert pixels.shape == (SIDE, SIDE)
-            for thing in image.things:
-                x, y, width, height = map(round, thing.box)
+            for instance in image.instances:
+                x, y, width, height = map(round, instance.box)
                 cell = pixels[y : y + height, x : x + width]
                 # As the synthetic cells are drawn: the crack is in their middle columns.
                 dark = cell[:, round(width * 0.45) : round(width * 0.5)].mean()

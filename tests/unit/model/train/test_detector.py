@@ -13,7 +13,7 @@ from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Input, ModelFile
 from edgewright.model.contract.detect_card import BoxDistances, ClassScores, DetectCard
 from edgewright.model.contract.placement import Placement
-from edgewright.model.judge.boxed import BoxedImage, Thing
+from edgewright.model.judge.boxed import BoxedImage, Instance
 from edgewright.model.tasks.detect import detect, read_candidates
 from edgewright.model.train import detector
 from edgewright.model.train.detector import (
@@ -112,7 +112,7 @@ def images(tmp_path: Path) -> list[BoxedImage]:
         pixels[y : y + 24, x : x + 24] += 120
         path = tmp_path / f"{seed}.png"
         Image.fromarray(pixels).save(path)
-        boxed.append(BoxedImage(path=path, things=(Thing(label=0, box=(x, y, 24, 24)),)))
+        boxed.append(BoxedImage(path=path, instances=(Instance(label=0, box=(x, y, 24, 24)),)))
     return boxed
 
 
