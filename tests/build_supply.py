@@ -13,10 +13,10 @@ class Shelf:
     """Files by name, whatever they are asked for as."""
 
     files: Mapping[str, bytes]
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
     def sources(self, pins: Pins, into: Path, log: Path) -> None:
-        self.asked += [source.file for source in pins.sources]
+        self.requested += [source.file for source in pins.sources]
         for name, content in self.files.items():
             (into / name).write_bytes(content)
 

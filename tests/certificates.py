@@ -43,17 +43,17 @@ class Authority:
     def _sign(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int, *, is_ca: bool
     ) -> x509.Certificate:
-        now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-        here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        today, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+        loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 3 * day)
-            .not_valid_after(now + days * day)
+            .not_valid_before(today - 3 * day)
+            .not_valid_after(today + days * day)
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([here]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
             .sign(self._key, hashes.SHA256())
         )

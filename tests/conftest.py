@@ -28,7 +28,7 @@ def check_golden(request: pytest.FixtureRequest) -> CheckGolden:
         if request.config.getoption("--update-golden"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        found = path.read_text() if path.exists() else None
-        assert found == text, f"{path} is not up to date: pytest --update-golden"
+        content = path.read_text() if path.exists() else None
+        assert content == text, f"{path} is not up to date: pytest --update-golden"
 
     return check

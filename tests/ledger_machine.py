@@ -58,7 +58,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Entry(board=board, site="hall", wave=1 + place % 2, former="old", goal=goal)
             for place, board in enumerate(sorted(boards))
         ]
-        taken = {board: self.of[board] for board in boards if board in self.of}
+        owned = {board: self.of[board] for board in boards if board in self.of}
         try:
             self.ledger.plan(name, "{}", entries)
         except UserError as refused:
@@ -66,10 +66,10 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             words = ""
         if words:
-            assert name in self.rollouts or any(f"'{of}'" in words for of in taken.values())
+            assert name in self.rollouts or any(f"'{of}'" in words for of in owned.values())
             return
         assert name not in self.rollouts
-        assert not taken
+        assert not owned
         self.rollouts[name] = False
         self.of |= dict.fromkeys(boards, name)
 

@@ -91,26 +91,26 @@ def good() -> dict[str, tuple[str, bytes]]:
     """File name -> what is expected, content."""
     rgb = color()
     gray = rgb.convert("L")
-    one, three = f"ok {WIDTH}x{HEIGHT}x1", f"ok {WIDTH}x{HEIGHT}x3"
+    grey, three = f"ok {WIDTH}x{HEIGHT}x1", f"ok {WIDTH}x{HEIGHT}x3"
     return {
-        "good-gray.png": (one, encoded(gray, "PNG")),
-        "good-gray-interlaced.png": (one, interlaced(gray.tobytes())),
-        "good-bilevel.png": (one, encoded(gray.convert("1"), "PNG")),
-        "good-gray16.png": (one, gray16()),
+        "good-gray.png": (grey, encoded(gray, "PNG")),
+        "good-gray-interlaced.png": (grey, interlaced(gray.tobytes())),
+        "good-bilevel.png": (grey, encoded(gray.convert("1"), "PNG")),
+        "good-gray16.png": (grey, gray16()),
         "good-rgb16.png": ("ok 2x1x3", png(2, 1, 16, 2, b"\0" + bytes(6) + b"\xff" * 6)),
         "good-gray-alpha16.png": ("ok 2x1x1", png(2, 1, 16, 4, b"\0\x80\0\0\0\xff\xff\0\0")),
         "good-orientation.jpg": (three, encoded(rgb, "JPEG", quality=90, exif=orientation(6))),
         "good-orientation.png": (three, encoded(rgb, "PNG", exif=orientation(8))),
-        "good-surplus.jpg": (one, encoded(gray, "JPEG", quality=90) + bytes(500)),
+        "good-surplus.jpg": (grey, encoded(gray, "JPEG", quality=90) + bytes(500)),
         "good-crlf.pgm": ("ok 2x1x1", b"P5\r\n2 1\r\n255\r\n\x0a\xff"),
         "good-gray-alpha.png": (three, encoded(gray.convert("LA"), "PNG")),
         "good-rgb.png": (three, encoded(rgb, "PNG")),
         "good-rgba.png": (three, encoded(rgb.convert("RGBA"), "PNG")),
         "good-palette.png": (three, encoded(rgb.quantize(16), "PNG")),
-        "good-gray.jpg": (one, encoded(gray, "JPEG", quality=90)),
+        "good-gray.jpg": (grey, encoded(gray, "JPEG", quality=90)),
         "good-rgb.jpg": (three, encoded(rgb, "JPEG", quality=90)),
         "good-progressive.jpg": (three, encoded(rgb, "JPEG", quality=90, progressive=True)),
-        "good.pgm": (one, encoded(gray, "PPM")),
+        "good.pgm": (grey, encoded(gray, "PPM")),
         "good.ppm": (three, encoded(rgb, "PPM")),
         "good-comment.pgm": ("ok 2x1x1", b"P5 # made by hand\n2 # wide\n1\n255\n\x00\xff"),
     }

@@ -329,13 +329,13 @@ def root() -> str:
 def make(tmp_path: Path, root: str, built: BuildReport, own_keys: None) -> Callable[..., Release]:
     """Releases for the deploy root of this test; `megabytes` of model that do not compress."""
 
-    def one(name: str = "one", *, megabytes: int = 0, **changes: object) -> Release:
+    def make(name: str = "one", *, megabytes: int = 0, **changes: object) -> Release:
         model = name.encode() + os.urandom(megabytes * 1024 * 1024)
         helper = built.folder / "bin" / "edgectl"
         options = {"root": root, "compatible": "edgewright,a53-som", "edgectl": helper} | changes
         return make_release(tmp_path / name, model=model, **options)  # type: ignore[arg-type]
 
-    return one
+    return make
 
 
 @pytest.fixture
@@ -371,19 +371,19 @@ def line() -> Iterator[str]:
     """The name of a network namespace at the other end of a line."""
     if os.getuid() != 0 or any(shutil.which(tool) is None for tool in TOOLS):
         pytest.skip("needs root, iproute2 and an SSH client")
-    name, here, there = (f"ew{part}{secrets.token_hex(4)}" for part in ("ns", "a", "b"))
+    name, here, outside = (f"ew{part}{secrets.token_hex(4)}" for part in ("ns", "a", "b"))
     shape = f"root tbf rate {RATE} burst 16kb latency 100ms"
     inside = f"ip netns exec {name}"
     try:
         for command in (
             f"ip netns add {name}",
-            f"ip link add {here} type veth peer name {there} netns {name}",
+            f"ip link add {here} type veth peer name {outside} netns {name}",
             f"ip addr add 198.51.100.1/30 dev {here}",
             f"ip link set {here} up",
             f"tc qdisc add dev {here} {shape}",
-            f"{inside} ip addr add {ADDRESS}/30 dev {there}",
-            f"{inside} ip link set {there} up",
-            f"{inside} tc qdisc add dev {there} {shape}",
+            f"{inside} ip addr add {ADDRESS}/30 dev {outside}",
+            f"{inside} ip link set {outside} up",
+            f"{inside} tc qdisc add dev {outside} {shape}",
         ):
             check(command.split())
         yield name
@@ -414,14 +414,14 @@ def native_board(
     key = board_keys.key(folder / board_keys.HOST)
     login = board_keys.public(board_keys.key(folder / board_keys.USER))
     servers.make_folders(folder, login, key)
-    known = folder / "known_hosts"
-    known.write_text(f"{ADDRESS} {board_keys.public(key)}\n")
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(f"{ADDRESS} {board_keys.public(key)}\n")
     inside = ["ip", "netns", "exec", line, "unshare", "-m", "sh", "-c", servers.BOARD, "_"]
     server = subprocess.Popen([*inside, str(folder), str(ssh_servers), "dropbear", "22", ""])
     try:
         wait_until(lambda: board_keys.banner(ADDRESS, 22), seconds=30)
         identity = folder / board_keys.USER
-        target = Target(address=ADDRESS, user="root", identity=identity, known_hosts=known)
+        target = Target(address=ADDRESS, user="root", identity=identity, known_hosts=known_hosts)
         yield NativeBoard(target=target, server=server.pid)
     finally:
         server.kill()

@@ -270,11 +270,11 @@ def invoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def test_without_a_docker_daemon_both_fixes_are_told() -> None:
-    gone = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    unreachable = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
     for builder in ("docker", "auto"):
         with alone():
-            ended = invoke("build", "--board=a53-som", f"--builder={builder}", **gone)
+            ended = invoke("build", "--board=a53-som", f"--builder={builder}", **unreachable)
 
         assert ended.returncode == 2
         assert "builder: no place to build in" in ended.stderr
@@ -545,10 +545,10 @@ T = TypeVar("T")
 def settled(look: Callable[[], T], true: Callable[[T], bool]) -> T:
     """What is seen once it is so; an emulated board takes its time."""
     deadline = time.monotonic() + 180
-    while not true(seen := look()):
+    while not true(state := look()):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    return seen
+    return state
 
 
 @pytest.mark.board

@@ -63,10 +63,10 @@ def test_it_answers_as_our_kernels_do(built: BuildReport, with_xnnpack: BuildRep
     golden = (built.folder / "model" / "golden").iterdir()
     images = sorted(path for path in golden if path.name != EXPECTED)
 
-    found = probabilities(with_xnnpack.folder, images)
+    answers = probabilities(with_xnnpack.folder, images)
 
-    assert len(found) == len(images) >= 8
-    assert found == probabilities(built.folder, images)
+    assert len(answers) == len(images) >= 8
+    assert answers == probabilities(built.folder, images)
 
 
 def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
@@ -91,8 +91,8 @@ def test_its_release_passes_the_smoke_test_on_a_board(
     release = load_release(with_xnnpack.folder)
     gate = smoke.Gate(release.manifest)
 
-    with connect(board_of_its_own.target) as there:
-        outcome = signing.install(there, release, signing.sign(release), gate=gate)
+    with connect(board_of_its_own.target) as session:
+        outcome = signing.install(session, release, signing.sign(release), gate=gate)
 
     assert gate.report is not None
     assert gate.report.passed

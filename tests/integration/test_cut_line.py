@@ -53,7 +53,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def make(host_edgectl: Path, tmp_path: Path) -> Callable[..., Release]:
     root = f"/opt/{secrets.token_hex(4)}/edgewright"
 
-    def one(name: str, edge_infer: bytes | None = None) -> Release:
+    def make(name: str, edge_infer: bytes | None = None) -> Release:
         return make_release(
             tmp_path / name,
             root=root,
@@ -62,7 +62,7 @@ def make(host_edgectl: Path, tmp_path: Path) -> Callable[..., Release]:
             edge_infer=edge_infer,
         )
 
-    return one
+    return make
 
 
 @pytest.fixture
@@ -74,13 +74,13 @@ def hangs(make: Callable[..., Release]) -> Release:
 def processes(release: Release, command: str) -> list[int]:
     """Processes of the board that are this release's `edge-infer COMMAND`."""
     root = release.manifest.deploy_root.encode()
-    found = []
+    problems = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             argv = path.read_bytes()
             if f"bin/edge-infer\0{command}\0".encode() in argv and root in argv:
-                found.append(int(path.parent.name))
-    return found
+                problems.append(int(path.parent.name))
+    return problems
 
 
 def benchmarks(release: Release) -> list[int]:

@@ -61,8 +61,8 @@ def current(emulated: EmulatedBoard, release: Release) -> str:
     name = shell(emulated, f"basename $(readlink {root}/current)")
     if name == release.id:
         for file in release.manifest.files:
-            found = shell(emulated, f"sha256sum {root}/current/{file.path}")
-            assert found.startswith(file.sha256), file.path
+            digest = shell(emulated, f"sha256sum {root}/current/{file.path}")
+            assert digest.startswith(file.sha256), file.path
     return name
 
 
@@ -98,12 +98,12 @@ def test_deploy_smoke_redeploy_rollback(
     assert third.bytes_sent < 2000
     assert deploy.rollback(board, root, sign_anew) == (second.id, first.id)
     assert current(emulated, first) == first.id
-    now = deploy.status(board, root)
-    report = status_report(now, ServiceState(installed=False), str(board.target))
+    status = deploy.status(board, root)
+    report = status_report(status, ServiceState(installed=False), str(board.target))
     require_valid("status", report.to_json())
-    assert now.edgectl is not None
-    assert (now.edgectl.current, now.edgectl.previous) == (first.id, second.id)
-    assert now.edgectl.keys == (signer().public.id,)
+    assert status.edgectl is not None
+    assert (status.edgectl.current, status.edgectl.previous) == (first.id, second.id)
+    assert status.edgectl.keys == (signer().public.id,)
     measured(board, emulated, first, second)
 
 

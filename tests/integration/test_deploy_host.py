@@ -78,11 +78,11 @@ def root(tmp_path: Path) -> Path:
 def make(tmp_path: Path, root: Path, host_edgectl: Path) -> Make:
     """Releases for the board at `root`; one after the other in the same build folder."""
 
-    def one(name: str = "one", **changes: Any) -> Release:
+    def make(name: str = "one", **changes: Any) -> Release:
         options: dict[str, Any] = {"model": name.encode(), "edgectl": host_edgectl}
         return make_release(tmp_path / "built", root=str(root), **options | changes)
 
-    return one
+    return make
 
 
 def install(
@@ -163,8 +163,8 @@ def test_third_release_pushes_the_first_out(make: Make, root: Path) -> None:
     removed = [install(release).removed for release in releases]
     assert removed == [(), (), (releases[0].id,)]
     assert {path.name for path in (root / "releases").iterdir()} == {r.id for r in releases[1:]}
-    kept = {f.sha256 for release in releases[1:] for f in release.manifest.files}
-    assert {path.name for path in (root / "store" / "sha256").iterdir()} == kept
+    remaining = {f.sha256 for release in releases[1:] for f in release.manifest.files}
+    assert {path.name for path in (root / "store" / "sha256").iterdir()} == remaining
 
 
 def test_dry_run_changes_nothing(make: Make, root: Path) -> None:
@@ -350,9 +350,9 @@ def test_of_two_colleagues_at_once_one_is_refused(
     helper = Edgectl(board=LocalBoard(), root=str(root))
     default_key, leaver, new = signer(), signer("leaver"), signer("new").public
     keyring.provision(helper, NAMES, leaver.public, default_key)
-    known = keyring.read(helper)
+    keys = keyring.read(helper)
     keyring.revoke(helper, NAMES, [leaver.public.id], default_key)
-    monkeypatch.setattr(keyring, "read", lambda _: known)
+    monkeypatch.setattr(keyring, "read", lambda _: keys)
 
     with pytest.raises(RefusedError) as refused:
         keyring.provision(helper, NAMES, new, default_key, confirmed=[leaver.public])
@@ -685,13 +685,13 @@ def test_failed_smoke_keeps_the_former_release(make: Make, root: Path) -> None:
 
 
 def test_smoke_runs_in_the_inactive_folder(make: Make, root: Path) -> None:
-    release, seen = make(), []
+    release, states = make(), []
 
     def gate(release: BoardRelease, selftest: Result) -> None:
-        seen.append((release.folder, (root / "current").exists()))
+        states.append((release.folder, (root / "current").exists()))
 
     install(release, gate=gate)
-    assert seen == [(f"{root}/releases/{release.id}", False)]
+    assert states == [(f"{root}/releases/{release.id}", False)]
 
 
 def test_rollback_goes_back_and_forth_and_sends_nothing(make: Make, root: Path) -> None:
@@ -796,9 +796,9 @@ def test_cut_at_every_command_leaves_a_whole_release_and_the_next_deploy_converg
     former: tuple[Release, Release, Callable[[], None]], root: Path, how: str
 ) -> None:
     first, second, again = former
-    order, whole = sign(second), LocalBoard()
-    install(second, whole, order)
-    for cut_at in range(1, len(whole.sent) + 1):
+    order, local_board = sign(second), LocalBoard()
+    install(second, local_board, order)
+    for cut_at in range(1, len(local_board.sent) + 1):
         again()
         board = LocalBoard(cut_at=cut_at, how=how, after=0.003 * (cut_at % 5))
         with pytest.raises(ConnectionLostError, match="connection lost"):

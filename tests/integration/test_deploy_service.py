@@ -70,7 +70,7 @@ def install(
     for name in ("SCRIPT", "PROGRAM", "STATE"):
         monkeypatch.setattr(service, name, str(tmp_path / name.lower()))
 
-    def one(name: str, watch: str, service_file: str = "") -> Release:
+    def make(name: str, watch: str, service_file: str = "") -> Release:
         options: dict[str, Any] = {"model": name.encode(), "edgectl": host_edgectl}
         folder = tmp_path / "built" / name
         release = make_release(folder, root=str(root), edge_infer=edge_infer(watch), **options)
@@ -80,7 +80,7 @@ def install(
         deploy.deploy(LocalBoard(), release, sign(release), reserve_bytes=0)
         return release
 
-    return one
+    return make
 
 
 @pytest.fixture

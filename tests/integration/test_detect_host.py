@@ -42,15 +42,15 @@ def test_boxes_are_those_of_the_reference(
     require_valid("edge-infer-run", ended.stdout)
     (result,) = json.loads(ended.stdout)["results"]
     answer = Engine(model, card).infer([image]).answer.model_dump(mode="json", by_alias=True)
-    assert [one["class"] for one in result["detections"]] == [
-        one["class"] for one in answer["detections"]
+    assert [detection["class"] for detection in result["detections"]] == [
+        detection["class"] for detection in answer["detections"]
     ]
     assert len(answer["detections"]) >= 3
-    for found, expected in zip(result["detections"], answer["detections"], strict=True):
-        assert found["score"] == pytest.approx(expected["score"], abs=2e-6)
-        assert found["box"] == pytest.approx(expected["box"], abs=2e-3)
-        assert found.get("mask") == expected.get("mask")
-        assert found.get("area") == pytest.approx(expected.get("area"), abs=2e-6)
+    for actual, expected in zip(result["detections"], answer["detections"], strict=True):
+        assert actual["score"] == pytest.approx(expected["score"], abs=2e-6)
+        assert actual["box"] == pytest.approx(expected["box"], abs=2e-3)
+        assert actual.get("mask") == expected.get("mask")
+        assert actual.get("area") == pytest.approx(expected.get("area"), abs=2e-6)
     assert result.get("masks") == answer.get("masks")
 
 

@@ -209,10 +209,10 @@ def test_the_least_certain_images_are_kept_and_a_restart_loses_nothing(
 
     assert sum(window.images for window in line.windows()) == len(images)
     margins = line.margins()
-    kept = list_unsure(LocalBoard(), str(tmp_path / "root"))
+    unsure = list_unsure(LocalBoard(), str(tmp_path / "root"))
     least = sorted(margins.values())[:3]
-    assert [image.margin for image in kept] == pytest.approx(least, abs=2e-6)
-    for image in kept:
+    assert [image.margin for image in unsure] == pytest.approx(least, abs=2e-6)
+    for image in unsure:
         original = tmp_path / "cells" / image.name.split("-")[-1]
         assert (tmp_path / "root" / "unsure" / image.name).read_bytes() == original.read_bytes()
 

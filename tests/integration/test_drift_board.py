@@ -144,7 +144,11 @@ def test_what_moves_on_a_line_is_told_over_ssh_and_its_images_train_a_network(
     began = int(float(line.board.check(["date", "+%s"]).stdout))
     line.give(dark, light=0.5)
     line.judged(len(dark))
-    moved = {one.name: one for one in drift(capsys, 4).statistics if one.verdict == "moved"}
+    moved = {
+        statistic.name: statistic
+        for statistic in drift(capsys, 4).statistics
+        if statistic.verdict == "moved"
+    }
     assert moved["brightness"].newest < moved["brightness"].reference
     assert moved["brightness"].since is not None
     assert moved["brightness"].since >= began

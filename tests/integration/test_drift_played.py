@@ -91,11 +91,11 @@ def reference(observations: Sequence[Observation]) -> Reference:
 
 @pytest.mark.parametrize(("before", "after"), [("mono", "poly"), ("poly", "mono")])
 def test_another_kind_of_cell_is_another_material(before: str, after: str) -> None:
-    known, usual = reference(answered(before)[100:]), answered(before)[:100]
+    profile_reference, usual = reference(answered(before)[100:]), answered(before)[:100]
     other = [answered(after)[at : at + 50] for at in range(0, 200, 50)]
 
-    assert moved(hourly([usual[:50], usual[50:]]), known) == ()
-    drifts = moved(hourly([usual[:50], usual[50:], *other]), known)
+    assert moved(hourly([usual[:50], usual[50:]]), profile_reference) == ()
+    drifts = moved(hourly([usual[:50], usual[50:], *other]), profile_reference)
 
     assert "sharpness" in {drift.name for drift in drifts}  # the grains of poly cells are edges
     assert min(drift.since for drift in drifts if drift.since is not None) == 2 * HOUR_S

@@ -193,15 +193,15 @@ def test_an_upload_that_was_cut_goes_on_from_what_is_sound(
 
     again = helper.run("begin", "--holder=prover", input=order.input)
     part = next(m for m in again["missing"] if m["sha256"] == model.sha256)["part"]
-    kept = 2 * 65536
+    held = 2 * 65536
     head = b"EWR1O" + bytes.fromhex(model.sha256) + struct.pack("<Q", len(content)) + bytes(32)
-    rest = content[kept:]
-    ops = b"P" + struct.pack("<I", kept) + b"D" + struct.pack("<I", len(rest)) + rest
+    tail = content[held:]
+    ops = b"P" + struct.pack("<I", held) + b"D" + struct.pack("<I", len(tail)) + tail
     answer = helper.run("receive", f"--fence={again['fence']}", input=head + ops + b"E")
 
     assert len(part["chunks"]) >= 2
-    assert answer["objects"][0]["kept"] == kept
-    assert answer["objects"][0]["sent"] == len(rest)
+    assert answer["objects"][0]["kept"] == held
+    assert answer["objects"][0]["sent"] == len(tail)
 
 
 @pytest.mark.parametrize("seed", sorted(p.name for p in STREAMS.iterdir() if p.stem != "nothing"))
@@ -251,9 +251,11 @@ def test_frames_that_are_not_what_they_say_are_refused(
     body = frame(2 * HALF, zstandard.compress(content))
     bad = FRAMES[defect](zstandard.compress(content[:HALF]))
 
-    code, said = refused(helper, "receive", f"--fence={begun['fence']}", input=head + bad + body)
+    code, code_and_text = refused(
+        helper, "receive", f"--fence={begun['fence']}", input=head + bad + body
+    )
 
-    assert code == "stream_malformed", said
+    assert code == "stream_malformed", code_and_text
     assert not (helper.root / "store/sha256" / model.sha256).exists()
     fence = f"--fence={begun['fence']}"
     assert helper.run("receive", fence, input=head + body + b"E")["objects"][0]["sent"] == 2 * HALF
@@ -656,8 +658,8 @@ def test_start_leaves_a_damaged_release_for_the_previous_one(
 ) -> None:
     helper.deploy(ordered("one", 10))
     helper.deploy(ordered("two", 20))
-    now = helper.root / "releases" / ordered("two", 20).release.id
-    (now / "model/model.ort").write_bytes(b"rot")
+    current = helper.root / "releases" / ordered("two", 20).release.id
+    (current / "model/model.ort").write_bytes(b"rot")
 
     assert helper.starts() == 0
     assert linked(helper.root, "current") == ordered("one", 10).release.id
@@ -686,12 +688,12 @@ def serve(helper: Helper) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     """Starts a shell script as the service of the board."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def one(script: str) -> subprocess.Popen[bytes]:
+    def start(script: str) -> subprocess.Popen[bytes]:
         argv = helper.argv("start", "/bin/sh", "-c", script)
         running.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
         return running[-1]
 
-    yield one
+    yield start
     for child in running:
         child.kill()
         child.wait()

@@ -39,8 +39,8 @@ class FolderBoard(LocalBoard):
         self.folder = folder / str(number)
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
-        here = [word.replace(ROOT, str(self.folder)) for word in argv]
-        return super().answer(here, data)
+        local_argv = [word.replace(ROOT, str(self.folder)) for word in argv]
+        return super().answer(local_argv, data)
 
 
 @pytest.fixture

@@ -60,19 +60,19 @@ def images(folder: Path) -> list[Path]:
     return paths
 
 
-def assert_alike(expected: object, found: object, where: str, tolerance: float = 1e-4) -> None:
+def assert_alike(expected: object, actual: object, where: str, tolerance: float = 1e-4) -> None:
     """Equal, but for the tolerance of a number."""
-    if isinstance(expected, dict) and isinstance(found, dict):
+    if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
-            assert_alike(value, found[key], f"{where}.{key}", tolerance)
-    elif isinstance(expected, list) and isinstance(found, list):
-        assert len(expected) == len(found), where
-        for place, (value, other) in enumerate(zip(expected, found, strict=True)):
+            assert_alike(value, actual[key], f"{where}.{key}", tolerance)
+    elif isinstance(expected, list) and isinstance(actual, list):
+        assert len(expected) == len(actual), where
+        for place, (value, other) in enumerate(zip(expected, actual, strict=True)):
             assert_alike(value, other, f"{where}[{place}]", tolerance)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=tolerance), where
+        assert actual == pytest.approx(expected, abs=tolerance), where
     else:
-        assert found == expected, where
+        assert actual == expected, where
 
 
 def check_all(edge_infer: EdgeInfer, model: Path, card: TaskCard) -> list[Json]:

@@ -46,29 +46,29 @@ def som(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.down(board)
 
 
-def said(board: Lab, script: str) -> str:
+def output_of(board: Lab, script: str) -> str:
     with connect(lab.up(board).target) as ssh:
         return ssh.run(["sh", "-c", script]).stdout.strip()
 
 
 def test_it_is_the_profile_s_machine(som: Lab) -> None:
-    assert said(som, "grep -c 'CPU part.*0xd03' /proc/cpuinfo") == "4"
-    assert 1900 < int(said(som, "grep MemTotal /proc/meminfo | tr -dc 0-9")) // 1024 < 2048
-    assert said(som, "head -c 5 /bin/sh | tail -c 1 | tr '\\001' 1") == "1"
-    assert "ext4" in said(som, "grep ' / ' /proc/mounts")
+    assert output_of(som, "grep -c 'CPU part.*0xd03' /proc/cpuinfo") == "4"
+    assert 1900 < int(output_of(som, "grep MemTotal /proc/meminfo | tr -dc 0-9")) // 1024 < 2048
+    assert output_of(som, "head -c 5 /bin/sh | tail -c 1 | tr '\\001' 1") == "1"
+    assert "ext4" in output_of(som, "grep ' / ' /proc/mounts")
 
 
 def test_a_power_cut_loses_the_page_cache_and_keeps_the_disk(som: Lab) -> None:
-    before = said(som, "echo kept > /opt/kept; sync; echo lost > /opt/lost; cat /opt/lost")
-    first = said(som, "cat /proc/sys/kernel/random/boot_id")
+    before = output_of(som, "echo kept > /opt/kept; sync; echo lost > /opt/lost; cat /opt/lost")
+    first = output_of(som, "cat /proc/sys/kernel/random/boot_id")
     assert before == "lost"
 
     lab.cut(som)
 
     assert lab.power(som) is Power.OFF
-    assert said(som, "cat /opt/kept") == "kept"
-    assert said(som, "cat /opt/lost") == ""
-    assert said(som, "cat /proc/sys/kernel/random/boot_id") != first
+    assert output_of(som, "cat /opt/kept") == "kept"
+    assert output_of(som, "cat /opt/lost") == ""
+    assert output_of(som, "cat /proc/sys/kernel/random/boot_id") != first
 
 
 def test_a_sensor_of_the_kernel_s_tells_its_temperature(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def wait_until(board: Lab, profile: BoardProfile, images: int = 0, restarts: int
 def give_image(board: Lab, name: str) -> None:
     image = "/opt/edgewright/current/model/golden/lower.png"
     inbox = "/var/spool/edgewright/in"
-    said(board, f"cp {image} {inbox}/.{name}; mv {inbox}/.{name} {inbox}/{name}.png")
+    output_of(board, f"cp {image} {inbox}/.{name}; mv {inbox}/.{name} {inbox}/{name}.png")
 
 
 @pytest.mark.usefixtures("own_keys")
@@ -193,27 +193,27 @@ def test_the_service_comes_back_whatever_happens(
     wait_until(som, profile)
     give_image(som, manager)  # a name of its own: a result that lies there would keep it waiting
     wait_until(som, profile, images=1)
-    assert '"class":"lower"' in said(som, f"cat /var/spool/edgewright/out/{manager}.png.json")
+    assert '"class":"lower"' in output_of(som, f"cat /var/spool/edgewright/out/{manager}.png.json")
 
-    said(som, f"kill -KILL $({PROCESS})")
+    output_of(som, f"kill -KILL $({PROCESS})")
     wait_until(som, profile, restarts=1)
-    said(som, f"kill -STOP $({PROCESS})")
+    output_of(som, f"kill -STOP $({PROCESS})")
     wait_until(som, profile, restarts=2)
     if manager is not Manager.SYSTEMD:
-        assert "no heartbeat for" in said(som, "cat /run/edgewright/log")
+        assert "no heartbeat for" in output_of(som, "cat /run/edgewright/log")
 
-    said(som, "sync")
+    output_of(som, "sync")
     lab.cut(som)
     wait_until(som, profile)
     with connect(lab.up(som).target) as ssh:
         signing.install(ssh, releases[1])
     wait_until(som, profile)
-    assert said(som, f"readlink /proc/$({PROCESS})/cwd").endswith(releases[1].id)
+    assert output_of(som, f"readlink /proc/$({PROCESS})/cwd").endswith(releases[1].id)
 
     with connect(lab.up(som).target) as ssh:
         service.remove(ssh, profile)
     time.sleep(3)
-    assert said(som, PROCESS) == ""
+    assert output_of(som, PROCESS) == ""
 
 
 def test_deploys_survive_power_cuts() -> None:

@@ -49,10 +49,10 @@ def install(target: Target, root: str) -> str:
 def test_the_command_that_a_login_is_told_opens_the_deploy_root_to_it(
     own_board: EmulatedBoard, op: Target
 ) -> None:
-    told = install(op, "/opt/edgewright")
+    message = install(op, "/opt/edgewright")
 
     command = "install -d -o op /opt/edgewright"
-    assert told == (
+    assert message == (
         f"{op}: 'op' may not write to /opt, which belongs to 'root'\n"
         f"next: as root on the board: {command}, then run the same command again"
     )

@@ -147,7 +147,7 @@ def releases(
 ) -> list[Release]:
     """Two releases; the boards that can trust the key that signs them."""
     folder = tmp_path_factory.mktemp("releases")
-    made = [
+    releases = [
         make_release(
             folder / name, root="/opt/edgewright", model=name.encode(), edgectl=host_edgectl
         )
@@ -158,9 +158,9 @@ def releases(
     fleet = boards.inventory()
     for board in fleet.select("not name in (full, changed, off)"):
         with connect(fleet.target(board)) as connected:
-            edgectl = install.ensure_edgectl(connected, "/opt/edgewright", made[0])
+            edgectl = install.ensure_edgectl(connected, "/opt/edgewright", releases[0])
             keyring.provision(edgectl, (COMPATIBLE,), signer.public, signer)
-    return made
+    return releases
 
 
 @pytest.fixture

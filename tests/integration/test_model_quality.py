@@ -33,12 +33,12 @@ def test_elpvs_test_images_are_no_calibration_images(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(sample.path, folder / f"{number}.png")
     small_cnn.write_network(tmp_path / "net", tmp_path / "cells")
-    asked = Quantization(
+    request = Quantization(
         model=tmp_path / "net" / "net.onnx",
         out=tmp_path / "out",
         calibration=str(tmp_path / "cells"),
     )
 
     with pytest.raises(UserError, match="of its images are test images"):
-        quantize(asked, lambda line: None)
+        quantize(request, lambda line: None)
     assert not (tmp_path / "out").exists()

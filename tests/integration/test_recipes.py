@@ -73,12 +73,12 @@ def test_boards_share_each_object_but_the_tuned_ones(builder: DockerBuilder, boa
     cpu = profile.cpu.model_copy(update={"core": "cortex-a72"})
     other = profile.model_copy(update={"cpu": cpu})
 
-    one, two = commands(builder, profile), commands(builder, other)
+    first, two = commands(builder, profile), commands(builder, other)
 
     for name in map(file_name, SHARED):
-        assert one[name] == two[name]
+        assert first[name] == two[name]
     for name in map(file_name, TUNED):
-        assert set(core_flags(profile)) <= set(one[name])
+        assert set(core_flags(profile)) <= set(first[name])
         assert set(core_flags(other)) <= set(two[name])
 
 

@@ -187,10 +187,10 @@ def test_retain_removes_releases_and_what_refers_to_them(
 def test_a_pointer_that_was_set_back_is_refused(
     store: OciStore, make: Callable[[str], Release], config: Path
 ) -> None:
-    one, two = make("one"), make("two")
-    for release in (one, two):
+    first, two = make("one"), make("two")
+    for release in (first, two):
         published.publish(release, store, trusted())
-    point(store, config, one.id)
+    point(store, config, first.id)
     tag = f"{BOARD}.stable"
     older = store.registry.manifest(tag)
     assert older is not None
@@ -346,12 +346,12 @@ def test_a_push_may_break_anywhere(
 def test_a_promotion_that_breaks_leaves_the_channel(
     line: Line, make: Callable[[str], Release], config: Path, fault: str
 ) -> None:
-    one, two = make("one"), make("two")
+    first, two = make("one"), make("two")
     repository = unique_name("promoted")
     direct = store_at(line.registry, repository)
-    for release in (one, two):
+    for release in (first, two):
         published.publish(release, direct, trusted())
-    point(direct, config, one.id)
+    point(direct, config, first.id)
     line.fault = fault
     for at in range(3):
         line.writes = at
@@ -359,5 +359,5 @@ def test_a_promotion_that_breaks_leaves_the_channel(
             point(store_at(line.port, repository), config, two.id)
         pointer = channels.channel(direct, BOARD, "stable", config).read(trusted())
         assert pointer is not None
-        assert pointer.release == one.id
+        assert pointer.release == first.id
     point(direct, config, two.id)

@@ -53,7 +53,7 @@ def plain(emulated: EmulatedBoard) -> Target:
     return parse_host(f"root@127.0.0.1:{emulated.port}")
 
 
-def told(target: Target, *, password: str | None = None) -> str:
+def refusal(target: Target, *, password: str | None = None) -> str:
     with (
         pytest.raises(TargetError) as failed,
         connect(target, timeouts=PATIENT, password=password),
@@ -99,10 +99,10 @@ def test_signal_is_no_exit_code(board: Board) -> None:
 
 def test_file_arrives_whole(board: Board, emulated: EmulatedBoard) -> None:
     data = bytes(range(256)) * 10000
-    seen: list[int] = []
-    board.put(io.BytesIO(data), "/tmp/a file", on_bytes=seen.append)
+    sizes: list[int] = []
+    board.put(io.BytesIO(data), "/tmp/a file", on_bytes=sizes.append)
     assert shell(emulated, "wc -c < '/tmp/a file'") == str(len(data))
-    assert sum(seen) == len(data)
+    assert sum(sizes) == len(data)
 
 
 def test_file_that_cannot_be_written(board: Board) -> None:
@@ -124,8 +124,8 @@ def test_large_input_takes_a_login_of_its_own(board: Board, emulated: EmulatedBo
     assert result.returncode == 7
     assert result.stdout not in ("", first)
     assert sum(sent) == len(data)
-    found = shell(emulated, "sha256sum /tmp/large; rm /tmp/large")
-    assert found.startswith(hashlib.sha256(data).hexdigest())
+    digest = shell(emulated, "sha256sum /tmp/large; rm /tmp/large")
+    assert digest.startswith(hashlib.sha256(data).hexdigest())
     killed = board.send(["sh", "-c", "kill -9 $$"], io.BytesIO(data))
     assert killed.returncode == -1
 
@@ -191,7 +191,7 @@ def test_session_that_is_killed(emulated: EmulatedBoard) -> None:
 def test_wrong_key(emulated: EmulatedBoard, home: Path) -> None:
     paramiko.ECDSAKey.generate().write_private_key_file(str(home / "other"))
     target = replace(emulated.target, identity=home / "other")
-    assert told(target) == (
+    assert refusal(target) == (
         f"{target}: login as 'root' refused\n"
         f"  tried: key {home / 'other'}\n"
         "next: put your public key on the board, or set EDGEWRIGHT_PASSWORD"
@@ -200,13 +200,13 @@ def test_wrong_key(emulated: EmulatedBoard, home: Path) -> None:
 
 def test_no_key_at_all(plain: Target) -> None:
     pin(scan_host_key(plain))
-    text = told(plain)
+    text = refusal(plain)
     assert text.startswith(f"{plain}: login as 'root' refused\n  tried: keys of the agent")
 
 
 def test_wrong_password_is_refused_and_not_shown(plain: Target) -> None:
     pin(scan_host_key(plain))
-    text = told(plain, password="hunter2-secret")
+    text = refusal(plain, password="hunter2-secret")
     assert text.startswith(
         f"{plain}: login as 'root' refused\n"
         "  tried: keys of the agent and of ~/.ssh, the password\n"
@@ -230,7 +230,7 @@ def test_password(emulated: EmulatedBoard, plain: Target) -> None:
 
 def test_unknown_key_is_refused(emulated: EmulatedBoard, plain: Target) -> None:
     offered = scan_host_key(plain)
-    assert told(plain) == (
+    assert refusal(plain) == (
         f"{plain}: host key is not known\n"
         f"  offered: {offered.fingerprint}\n"
         f"next: compare it with the board's, then invoke trust --host={plain}"
@@ -242,7 +242,7 @@ def test_unknown_key_is_refused(emulated: EmulatedBoard, plain: Target) -> None:
 def test_refused_connections_are_closed(emulated: EmulatedBoard, plain: Target) -> None:
     """Dropbear serves five that are not logged in from one address, and no more."""
     for _ in range(7):
-        assert "host key is not known" in told(plain)
+        assert "host key is not known" in refusal(plain)
 
 
 def test_trusted_key_lets_the_user_s_own_key_in(
@@ -263,7 +263,7 @@ def test_changed_key_is_refused_until_it_is_replaced(
     line = f"[127.0.0.1]:{emulated.port} {former.get_name()} {former.get_base64()}\n"
     (home / ".ssh" / "known_hosts").write_text(line)
     offered = scan_host_key(plain)
-    assert told(plain) == (
+    assert refusal(plain) == (
         f"{plain}: host key is not the one that was pinned\n"
         f"  expected: {fingerprint(former.asbytes())}\n"
         f"  found: {offered.fingerprint}\n"
@@ -293,7 +293,7 @@ def test_board_that_hangs(own_board: EmulatedBoard) -> None:
 
 def test_board_that_is_off(own_board: EmulatedBoard) -> None:
     subprocess.run(["docker", "kill", own_board.container], check=True, capture_output=True)
-    assert told(own_board.target).startswith(f"{own_board.target}: connection refused\n")
+    assert refusal(own_board.target).startswith(f"{own_board.target}: connection refused\n")
 
 
 def test_pulled_cable_is_noticed_long_before_a_long_command_ends(
@@ -302,9 +302,9 @@ def test_pulled_cable_is_noticed_long_before_a_long_command_ends(
     monkeypatch.setattr(remote, "KEEPALIVE_SECONDS", 1)
     monkeypatch.setattr(remote, "DEAD_SECONDS", 3.0)
     address = address_of(own_board)
-    known = home / "known"
-    known.write_text(f"{address} {' '.join(host_key(own_board))}\n")
-    target = replace(own_board.target, address=address, port=22, known_hosts=known)
+    known_hosts = home / "known"
+    known_hosts.write_text(f"{address} {' '.join(host_key(own_board))}\n")
+    target = replace(own_board.target, address=address, port=22, known_hosts=known_hosts)
     pull = ["docker", "network", "disconnect", "bridge", own_board.container]
     with connect(target) as board:
         threading.Timer(1, subprocess.run, (pull,)).start()
@@ -342,9 +342,9 @@ def behind(emulated: EmulatedBoard, tmp_path: Path, home: Path) -> Iterator[Emul
 
 def test_jump_host(emulated: EmulatedBoard, behind: EmulatedBoard, plain: Target) -> None:
     far = parse_host("far")
-    assert told(far).startswith(f"root@127.0.0.1:{emulated.port}: host key is not known\n")
+    assert refusal(far).startswith(f"root@127.0.0.1:{emulated.port}: host key is not known\n")
     pin(scan_host_key(plain))
-    assert told(far).startswith("far: host key is not known\n")
+    assert refusal(far).startswith("far: host key is not known\n")
     pin(scan_host_key(far))
     assert remote.pins().read_text().splitlines()[-1].startswith("far ssh-ed25519 ")
     with connect(far) as board:
@@ -364,7 +364,7 @@ def test_an_address_behind_a_jump_host_is_no_board_by_itself(
     with remote.pins().open("a") as pins:
         pins.write(f"{address} {another.get_name()} {another.get_base64()}\n")
 
-    assert told(parse_host("far")).startswith("far: host key is not known\n")
+    assert refusal(parse_host("far")).startswith("far: host key is not known\n")
     offered = scan_host_key(parse_host("far"))
     assert offered.pinned == ()
 
@@ -382,6 +382,6 @@ def test_jump_host_that_does_not_reach_the_board(
     # Its server is not ended for it: another container would soon have its address.
     config = home / ".ssh" / "config"
     config.write_text(config.read_text().replace("Host far\n", "Host far\n  Port 9\n"))
-    text = told(parse_host("far"))
+    text = refusal(parse_host("far"))
     assert text.startswith("far: not reached by its jump host\n")
     assert f"  through: root@127.0.0.1:{emulated.port}\n" in text

@@ -65,7 +65,7 @@ def test_an_operator_approves_by_keyboard_and_sees_it_live(tab: Browser, ledger:
         approval = ledger.approval("bread", 1)
         assert approval is not None
         assert (approval.who, approval.reason) == ("anna", "looked at all of them")
-        assert {asked.split("/")[2] for asked in tab.requested} == {url.split("/")[2]}
+        assert {request.split("/")[2] for request in tab.requested} == {url.split("/")[2]}
     assert [c for c in tab.complaints if "ERR_" not in c] == []  # the server has ended
 
 

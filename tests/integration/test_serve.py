@@ -540,17 +540,17 @@ def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(start: Start) ->
     before = service.descriptors()
     with service.client() as client:
         slow = image_request(slow_png())
-        with service.connect() as gone:
-            gone.sendall(slow)
+        with service.connect() as dead:
+            dead.sendall(slow)
             for number in range(2, 7):
-                gone.sendall(image_request(png(), number))
+                dead.sendall(image_request(png(), number))
         for data in (slow[:10], slow[:-1]):
-            with service.connect() as gone:
-                gone.sendall(data)
-        with service.connect() as gone, Frame(SIDE, SIDE) as frame:
+            with service.connect() as dead:
+                dead.sendall(data)
+        with service.connect() as dead, Frame(SIDE, SIDE) as frame:
             shape = (Format.GRAY, SIDE, SIDE, SIDE, 0, 0)
             part = head(Kind.FRAME, shape=shape)[:20]
-            socket.send_fds(gone, [part], [frame.fd])
+            socket.send_fds(dead, [part], [frame.fd])
         assert client.image(png())["class"]
 
         wait_until(lambda: service.metrics()["edge_infer_connections"] == 1)

@@ -61,12 +61,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Runs the script with `program` in the place of edgectl; returns the folder of its state."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def one(program: str, **changes: object) -> Path:
+    def install(program: str, **changes: object) -> Path:
         state, script = tmp_path / "state", supervisor(tmp_path, program, **changes)
         running.append(subprocess.Popen(["sh", str(script)], start_new_session=True))
         return state
 
-    yield one
+    yield install
     for child in running:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()

@@ -74,7 +74,7 @@ Start = Callable[..., Service]
 def start(program: CheckedProgram, tmp_path: Path) -> Iterator[Start]:
     names: list[str] = []
 
-    def one(*options: str, docker: Sequence[str] = ()) -> Service:
+    def start(*options: str, docker: Sequence[str] = ()) -> Service:
         for folder in ("in", "out"):
             (tmp_path / folder).mkdir(exist_ok=True)
         model = toy_model(tmp_path / "model", 1, 8, 8)
@@ -87,7 +87,7 @@ def start(program: CheckedProgram, tmp_path: Path) -> Iterator[Start]:
         process.check([*argv, "--heartbeat", str(tmp_path / "beat"), *options])
         return Service(name=name, folder=tmp_path)
 
-    yield one
+    yield start
     end_containers(names)
 
 

@@ -56,11 +56,11 @@ def test_an_ordinary_user_goes_through_sudo(as_user: Callable[[int], None]) -> N
 
 
 def test_installed_packages_are_not_installed_again() -> None:
-    there = need(packages=("dpkg",), commands=(("true",),))
+    satisfied = need(packages=("dpkg",), commands=(("true",),))
 
-    assert [line.removeprefix("sudo ") for line in lines(Finding(need=there, problem="off"))] == [
-        "true"
-    ]
+    assert [
+        line.removeprefix("sudo ") for line in lines(Finding(need=satisfied, problem="off"))
+    ] == ["true"]
 
 
 def test_a_daemon_goes_to_the_background_where_no_service_manager_is(

@@ -65,8 +65,8 @@ def command_faults(command: str) -> Iterator[str]:
 def code_of(document: str) -> str:
     """The code blocks and code spans of a Markdown document, a line each."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
-    rest = re.sub(r"^```.*?^```", "", document, flags=re.MULTILINE | re.DOTALL)
-    spans = re.findall(r"`([^`\n]+)`", rest)
+    prose = re.sub(r"^```.*?^```", "", document, flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", prose)
     return re.sub(
         r"^edgewright ", "$ edgewright ", "\n".join([*blocks, *spans]), flags=re.MULTILINE
     )
@@ -102,8 +102,8 @@ def test_remedies_name_what_exists(path: Path) -> None:
     options = {plain for remedy in remedies for plain, _ in OPTION.findall(remedy)}
 
     assert [fault for remedy in remedies for fault in faults(remedy)] == []
-    known = set().union(*flags().values()) | CORE | OF_OTHER_PROGRAMS
-    assert options - known == set()
+    flags_known = set().union(*flags().values()) | CORE | OF_OTHER_PROGRAMS
+    assert options - flags_known == set()
 
 
 @pytest.mark.parametrize(

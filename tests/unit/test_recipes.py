@@ -105,9 +105,9 @@ def test_links_are_read_as_they_are_written(prune: ModuleType, links: Any) -> No
 
 def test_links_of_two_processors_stand_side_by_side(prune: ModuleType, tree: Path) -> None:
     """A source that every program of one holds needs, on the other, one that it does not there."""
-    one, two = f"{API}: *\n{EXP}: {CONV}\n{CONV}:\n", f"{API}: *\n{EXP}: *\n"
+    typed, two = f"{API}: *\n{EXP}: {CONV}\n{CONV}:\n", f"{API}: *\n{EXP}: *\n"
 
-    both = prune.read_links("".join(sorted((one + two).splitlines(keepends=True))))
+    both = prune.read_links("".join(sorted((typed + two).splitlines(keepends=True))))
 
     assert both.always == {API, EXP}
     assert prune.unused_sources(tree, both, {"Softmax"}) == sorted([PAD, GRU])
@@ -338,7 +338,7 @@ inline constexpr std::array kLayoutTransformationPotentiallyAddedOps = {
 
 
 @pytest.mark.parametrize(
-    ("core", "told"),
+    ("core", "word"),
     [
         ("cortex-a53", "cpuinfo_uarch_cortex_a53"),
         ("cortex-a72.cortex-a53", "cpuinfo_uarch_cortex_a72"),
@@ -346,12 +346,12 @@ inline constexpr std::array kLayoutTransformationPotentiallyAddedOps = {
         ("cortex-a7", "cpuinfo_uarch_cortex_a7"),
     ],
 )
-def test_xnnpack_is_told_the_core_in_cpuinfos_words(core: str, told: str) -> None:
+def test_xnnpack_is_told_the_core_in_cpuinfos_words(core: str, word: str) -> None:
     recipe = SimpleNamespace(options=SimpleNamespace(core=core))
 
-    found = loaded("conanfile", "xnnpack").Xnnpack._uarch(recipe, RECIPES / "xnnpack" / "cpuinfo")
+    uarch = loaded("conanfile", "xnnpack").Xnnpack._uarch(recipe, RECIPES / "xnnpack" / "cpuinfo")
 
-    assert found == told
+    assert uarch == word
 
 
 @pytest.mark.parametrize(
@@ -377,9 +377,9 @@ def version_of(name: str) -> str:
     if name == packages.RUNTIME:
         return runtime_version().version
     text = (RECIPES / name / "conanfile.py").read_text()
-    found = re.search(r'^    version = "(.+)"$', text, re.MULTILINE)
-    assert found
-    return found[1]
+    version = re.search(r'^    version = "(.+)"$', text, re.MULTILINE)
+    assert version
+    return version[1]
 
 
 @pytest.mark.parametrize("program", [packages.PROGRAM, packages.EDGECTL, packages.LIBEDGE])

@@ -253,7 +253,7 @@ def _batch(
                 boxes[:, first] = pixels.shape[axis] - high
                 boxes[:, first + 2] = pixels.shape[axis] - low
         inputs.append(np.ascontiguousarray(pixels))
-        labels = torch.tensor([boxed.label for boxed in images[place].things], dtype=torch.int64)
+        labels = torch.tensor([boxed.label for boxed in images[place].instances], dtype=torch.int64)
         truths.append(Truth(boxes=torch.from_numpy(boxes), labels=labels))
     stacked = torch.from_numpy(np.stack(inputs))
     return stacked.contiguous(memory_format=torch.channels_last), truths

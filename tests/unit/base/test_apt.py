@@ -43,15 +43,15 @@ def no_override(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_deb822_has_one_entry_for_each_suite_of_enabled_binary_stanzas() -> None:
-    found = apt.parse_deb822(DEB822)
-    assert [(entry.uri, entry.suite) for entry in found] == [
+    package = apt.parse_deb822(DEB822)
+    assert [(entry.uri, entry.suite) for entry in package] == [
         ("http://mirror.test/debian", "bookworm"),
         ("http://mirror.test/debian", "bookworm-updates"),
         ("http://mirror.test/debian-security", "bookworm-security"),
     ]
-    assert found[0].components == ("main", "contrib")
-    assert found[2].signed_by is not None
-    assert found[2].signed_by.startswith("-----BEGIN")
+    assert package[0].components == ("main", "contrib")
+    assert package[2].signed_by is not None
+    assert package[2].signed_by.startswith("-----BEGIN")
 
 
 def test_one_line_entries() -> None:
@@ -61,14 +61,14 @@ def test_one_line_entries() -> None:
         "deb-src http://a.test/debian bookworm main\n"
         "deb cdrom:[Debian]/ bookworm main\n"
     )
-    found = apt.parse_list(text)
-    assert found[0] == apt.Entry(
+    index = apt.parse_list(text)
+    assert index[0] == apt.Entry(
         uri="http://a.test/debian",
         suite="bookworm",
         components=("main", "contrib"),
         signed_by="/k.gpg",
     )
-    assert len(found) == 2
+    assert len(index) == 2
 
 
 def test_main_archive_is_not_a_third_party_that_calls_its_suite_stable(etc: Path) -> None:

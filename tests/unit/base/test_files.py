@@ -244,13 +244,13 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_on_the_new_one(tmp_pat
 
 
 def test_whoever_finds_a_lock_held_may_say_so_and_wait_or_give_up(tmp_path: Path) -> None:
-    path, said = tmp_path / "lock", []
+    path, lines = tmp_path / "lock", []
 
     def refuse() -> None:
         raise UserError("board", "is in use")
 
     def wait() -> None:
-        said.append("waiting")
+        lines.append("waiting")
         release.set()
 
     release = threading.Event()
@@ -263,7 +263,7 @@ def test_whoever_finds_a_lock_held_may_say_so_and_wait_or_give_up(tmp_path: Path
             assert not waiting.done()
         waiting.result(10)
 
-    assert said == ["waiting"]
+    assert lines == ["waiting"]
 
 
 def test_memory_that_is_there_is_enough(tmp_path: Path) -> None:

@@ -101,13 +101,13 @@ def test_a_child_that_takes_too_long_is_ended() -> None:
 
 def test_run_logged_writes_command_and_output_and_hands_on_lines(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "step.log"
-    seen: list[str] = []
+    lines: list[str] = []
     argv = python("import sys; print('out', flush=True); print('err', file=sys.stderr)")
 
-    run_logged(argv, log, on_line=seen.append)
+    run_logged(argv, log, on_line=lines.append)
 
     assert log.read_text() == f"$ {quote(argv)}\nout\nerr\n"
-    assert seen == ["out", "err"]
+    assert lines == ["out", "err"]
 
 
 def test_run_logged_keeps_what_the_log_held(tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ def test_every_fault_of_a_document_is_told_in_our_words(
 
 
 def test_a_million_mistakes_do_not_make_a_million_lines() -> None:
-    found = problems(**{"class": "road"}, **{f"key-{number}": 0 for number in range(1000)})
+    messages = problems(**{"class": "road"}, **{f"key-{number}": 0 for number in range(1000)})
 
-    assert len(found) == PROBLEMS + 1
-    assert found[-1] == f"and {1000 - PROBLEMS} more"
+    assert len(messages) == PROBLEMS + 1
+    assert messages[-1] == f"and {1000 - PROBLEMS} more"
 
 
 @pytest.mark.parametrize(

@@ -196,13 +196,13 @@ def test_every_key_that_the_new_settings_show_is_one(tmp_path: Path) -> None:
     path = tmp_path / "edgewright.toml"
     lines = [line.removeprefix("# ") if " = " in line else line for line in content(path)]
 
-    told = Settings.model_validate(tomllib.loads("\n".join(lines)))
+    settings = Settings.model_validate(tomllib.loads("\n".join(lines)))
 
-    assert told.model_fields_set == set(Settings.model_fields)
-    assert told.releases == "releases"
-    assert told.models == {"mine": "models/mine/model.onnx"}
-    assert told.programs == {"mine": OwnProgram(source="programs/mine", selftest=("selftest",))}
-    assert told.shared.model_fields_set == set(SharedStores.model_fields)
+    assert settings.model_fields_set == set(Settings.model_fields)
+    assert settings.releases == "releases"
+    assert settings.models == {"mine": "models/mine/model.onnx"}
+    assert settings.programs == {"mine": OwnProgram(source="programs/mine", selftest=("selftest",))}
+    assert settings.shared.model_fields_set == set(SharedStores.model_fields)
 
 
 PROGRAM = """
@@ -530,8 +530,8 @@ def test_the_layer_for_yocto_has_nothing_that_oelint_warns_of(tmp_path: Path) ->
     judged = [str(path) for path in paths if path.suffix in (".bb", ".conf")]
     assert len(judged) == 2
     linter = [sys.executable, "-m", "oelint_adv", "--quiet", *judged]
-    said = subprocess.run(linter, capture_output=True, text=True, check=False)
-    lines = (said.stdout + said.stderr).splitlines()
+    result = subprocess.run(linter, capture_output=True, text=True, check=False)
+    lines = (result.stdout + result.stderr).splitlines()
     assert lines
     assert [line for line in lines if ":info:" not in line] == []
 

@@ -51,10 +51,14 @@ def test_a_board_of_the_catalogue_gives_its_own_profile(tmp_path: Path) -> None:
     path = tmp_path / f"{proposal.name}.toml"
     path.write_text(proposal.toml)
 
-    profile, known = load_profile(path, BOARDS), load_board("rpi3-armhf", BOARDS)
+    profile, expected = load_profile(path, BOARDS), load_board("rpi3-armhf", BOARDS)
 
-    assert (profile.name, profile.compatible) == ("3-model-b", known.compatible)
-    assert (profile.cpu, profile.abi, profile.runtime) == (known.cpu, known.abi, known.runtime)
+    assert (profile.name, profile.compatible) == ("3-model-b", expected.compatible)
+    assert (profile.cpu, profile.abi, profile.runtime) == (
+        expected.cpu,
+        expected.abi,
+        expected.runtime,
+    )
     assert (profile.libc.floor, profile.memory.total_mb) == ("2.36", 923)
     assert proposal.unknown == ()
 

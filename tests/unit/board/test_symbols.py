@@ -27,10 +27,10 @@ def test_an_address_is_in_the_function_that_covers_it(pieces: list[tuple[int, in
 
 
 def test_thumb_functions_have_even_addresses() -> None:
-    found = symbols.read_symbols(ELF / "unstripped")
+    table = symbols.read_symbols(ELF / "unstripped")
 
-    assert found.functions
-    assert all(function.address % 2 == 0 for function in found.functions)
+    assert table.functions
+    assert all(function.address % 2 == 0 for function in table.functions)
 
 
 def test_a_stripped_file_is_told() -> None:

@@ -31,11 +31,11 @@ def test_auto_without_any_builder_tells_both_fixes(tmp_path: Path) -> None:
     with pytest.raises(UserError) as fault:
         container.choose("auto", CHECKOUT, tmp_path / "log")
 
-    told = str(fault.value)
-    assert told.startswith("builder: no place to build in\n  docker: ")
-    assert "this host lacks: ccache, ninja" in told
-    assert "invoke setup --yes" in told
-    assert "--builder=local" in told
+    message = str(fault.value)
+    assert message.startswith("builder: no place to build in\n  docker: ")
+    assert "this host lacks: ccache, ninja" in message
+    assert "invoke setup --yes" in message
+    assert "--builder=local" in message
 
 
 @pytest.mark.usefixtures("no_docker")
@@ -113,11 +113,11 @@ def test_the_image_is_named_by_what_defines_it(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     resources = workspace_at(tmp_path).resources
     (folder / "packages.txt").write_text("cmake\n")
-    one = container.image_tag(resources)
+    tag = container.image_tag(resources)
 
-    assert container.image_tag(resources) == one
+    assert container.image_tag(resources) == tag
     (folder / "packages.txt").write_text("cmake\nccache\n")
-    assert container.image_tag(resources) != one
+    assert container.image_tag(resources) != tag
 
 
 def fake_docker(folder: Path, root_dir: Path) -> None:

@@ -34,8 +34,10 @@ def released(folder: Path, **source: Any) -> Release:
     release = make_release(folder, root="/opt/edgewright")
     manifest = release.manifest
     model = manifest.model.model_copy(update={"onnx_sha256": network_sha256(MODEL)})
-    here = pipeline.source_of(checkout()).model_copy(update={"dirty": False, **source})
-    return replace(release, manifest=manifest.model_copy(update={"model": model, "source": here}))
+    source_here = pipeline.source_of(checkout()).model_copy(update={"dirty": False, **source})
+    return replace(
+        release, manifest=manifest.model_copy(update={"model": model, "source": source_here})
+    )
 
 
 def request_of(release: Release, folder: Path, model: Path = MODEL) -> ReproduceRequest:

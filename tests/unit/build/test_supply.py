@@ -31,7 +31,7 @@ def test_a_source_is_fetched_once(recipe: Path, tmp_path: Path) -> None:
     for _ in range(2):
         supply.fetch([recipe], store, shelf, tmp_path / "log")
 
-    assert shelf.asked == ["zlib_1.3.orig.tar.gz"]
+    assert shelf.requested == ["zlib_1.3.orig.tar.gz"]
     assert (store / SHA256 / "zlib_1.3.orig.tar.gz").read_bytes() == CONTENT
     assert [path.name for path in store.iterdir()] == [SHA256]
 
@@ -65,7 +65,7 @@ def test_a_recipe_without_sources_needs_nothing(tmp_path: Path) -> None:
     supply.fetch([tmp_path], tmp_path / "sources", shelf, tmp_path / "log")
 
     assert supply.pins_of(tmp_path) == Pins()
-    assert shelf.asked == []
+    assert shelf.requested == []
 
 
 def test_the_wanted_file_of_a_source_is_enough(

@@ -25,11 +25,11 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     """The last build for every board; its deploy root is a folder here, empty so far."""
     helper = tmp_path / "edgectl"
     helper.write_bytes(b"helper")
-    made = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
+    release = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: made)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: release)
     monkeypatch.setattr("edgewright.deploy.remote.connect", connect)
-    return made
+    return release
 
 
 @contextmanager

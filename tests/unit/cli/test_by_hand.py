@@ -47,10 +47,10 @@ def ledger(folder: Path) -> Ledger:
 @pytest.fixture(autouse=True)
 def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Boards whose deploys do no more than take their numbers, which are listed here."""
-    built, taken = make_release(tmp_path / "built", root=str(tmp_path / "board")), []
+    built, archives = make_release(tmp_path / "built", root=str(tmp_path / "board")), []
 
     def deploy(settings: DeploySettings, progress: Progress) -> DeployReport:
-        taken.append(settings.next_fence(LAST) if settings.next_fence else None)
+        archives.append(settings.next_fence(LAST) if settings.next_fence else None)
         return report(settings)
 
     def report(settings: DeploySettings) -> DeployReport:
@@ -67,7 +67,7 @@ def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
 
     def rollback(board: Board, settings: RollbackSettings, progress: Progress) -> tuple[str, str]:
         assert not settings.take_over
-        taken.append(settings.next_fence(LAST) if settings.next_fence else None)
+        archives.append(settings.next_fence(LAST) if settings.next_fence else None)
         return "new", "old"
 
     @contextmanager
@@ -81,7 +81,7 @@ def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     monkeypatch.setattr("edgewright.deploy.remote.connect", connect)
     monkeypatch.setattr(one_board, "deploy", deploy)
     monkeypatch.setattr(one_board, "rollback", rollback)
-    return taken
+    return archives
 
 
 def plan_bread(ledger: Ledger) -> None:
@@ -139,9 +139,9 @@ def test_a_board_of_a_rollout_is_refused_by_name(
 
     assert run(*argv) == ExitCode.TARGET
 
-    said = capsys.readouterr().err
-    assert "oven-1: is a board of rollout 'bread', which is not over\n" in said
-    assert "--take-over" in said
+    message = capsys.readouterr().err
+    assert "oven-1: is a board of rollout 'bread', which is not over\n" in message
+    assert "--take-over" in message
     assert fences == []
 
 

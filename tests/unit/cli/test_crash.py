@@ -25,7 +25,7 @@ from tests.unit.observe.crash.crash_files import TEXT
 
 ELF = ROOT / "tests" / "data" / "elf"
 BUILD = "5d41ed0a75776f3112a0dbe62197607f84d8d9c4"  # of tests/data/elf/unstripped
-KNOWN = TEXT.replace("2612b2652706f1803a52ca5bb4466729258f4d7d", BUILD).replace(
+SYMBOLIZED = TEXT.replace("2612b2652706f1803a52ca5bb4466729258f4d7d", BUILD).replace(
     "000117d8", "000100c0"
 )
 CRASH = ("crash", "--board=a53-som", "--host=root@board.test")
@@ -74,7 +74,7 @@ def boards(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
 def test_crashes_are_grouped_by_cause_with_file_and_line(
     symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    boards(monkeypatch, KNOWN, TEXT, KNOWN.replace("time 1795964298", "time 1795964999"))
+    boards(monkeypatch, SYMBOLIZED, TEXT, SYMBOLIZED.replace("time 1795964298", "time 1795964999"))
 
     start(*CRASH)
 
@@ -92,7 +92,7 @@ def test_crashes_are_grouped_by_cause_with_file_and_line(
 def test_the_document_has_every_thread_and_a_copy_of_each_file(
     symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    boards(monkeypatch, KNOWN, KNOWN[:200])
+    boards(monkeypatch, SYMBOLIZED, SYMBOLIZED[:200])
 
     start(*CRASH, "--json")
 
@@ -121,7 +121,7 @@ def test_symbols_may_lie_elsewhere(
     symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = symbols.rename(symbols.parent.parent / "of-a-colleague")
-    boards(monkeypatch, KNOWN)
+    boards(monkeypatch, SYMBOLIZED)
 
     start(*CRASH, f"--symbols={elsewhere}")
     assert "SIGSEGV in scale" in capsys.readouterr().out
@@ -134,8 +134,8 @@ def test_what_a_board_sends_controls_no_terminal(
     symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = "/opt/edgewright/releases/0123456789abcdef/bin/edge-infer"
-    hostile = KNOWN.replace(path, "\x1b]52;c;\u202e[red]")
-    boards(monkeypatch, hostile, KNOWN.replace("ORT says", "[link=x]"), "\x1b[2J")
+    hostile = SYMBOLIZED.replace(path, "\x1b]52;c;\u202e[red]")
+    boards(monkeypatch, hostile, SYMBOLIZED.replace("ORT says", "[link=x]"), "\x1b[2J")
 
     start(*CRASH)
 
@@ -147,7 +147,7 @@ def test_what_a_board_sends_controls_no_terminal(
 def test_a_board_whose_clock_is_beyond_all_dates_is_no_bug(
     symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    boards(monkeypatch, KNOWN.replace("time 1795964298", "time 999999999999"))
+    boards(monkeypatch, SYMBOLIZED.replace("time 1795964298", "time 999999999999"))
 
     start(*CRASH)
 
@@ -159,8 +159,8 @@ def test_a_build_of_another_machine_explains_nothing(
 ) -> None:
     """A hostile board names any build id: the registers of one machine are not the other's."""
     registers = f"registers{' 0000000000000000' * 33}\nstack 0000000040800600\n"
-    other = re.sub("registers.*\nstack .*\n", registers, KNOWN)
-    boards(monkeypatch, other.replace("machine arm", "machine aarch64"), KNOWN)
+    other = re.sub("registers.*\nstack .*\n", registers, SYMBOLIZED)
+    boards(monkeypatch, other.replace("machine arm", "machine aarch64"), SYMBOLIZED)
 
     start(*CRASH, "--json")
 
@@ -174,7 +174,7 @@ def test_symbols_that_are_damaged_are_named(
     symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     debug_path(symbols, BUILD).write_text("half a file")
-    boards(monkeypatch, KNOWN)
+    boards(monkeypatch, SYMBOLIZED)
 
     assert run(*CRASH) == 2
     assert f"{BUILD[2:]}.debug: not an ELF file" in capsys.readouterr().err
@@ -189,7 +189,7 @@ def one_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_registers_and_stack_are_explained(
     one_build: Path, registers: list[int], stack: bytes
 ) -> None:
-    whole = parse_crash_file(KNOWN, "1.crash")
+    whole = parse_crash_file(SYMBOLIZED, "1.crash")
     registers[15] = 0x100B8 + registers[15] % 40  # in the code of the program, or just behind it
     thread = Thread(id=1, registers=tuple(registers), stack_address=registers[13], stack=stack)
     crash = CrashFile(**{**vars(whole), "threads": (thread,)})

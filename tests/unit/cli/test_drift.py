@@ -91,8 +91,8 @@ def test_what_moved_is_told_with_its_hour_and_images(
 
     assert run(*DRIFT) == 4
 
-    said = capsys.readouterr()
-    lines = said.out.splitlines()
+    screen = capsys.readouterr()
+    lines = screen.out.splitlines()
     assert lines[0] == (
         f"line at root@board.test: release {RELEASE}, the newest 200 images, beside the release's "
         "reference (100 images)"
@@ -101,8 +101,8 @@ def test_what_moved_is_told_with_its_hour_and_images(
     moved = next(line for line in lines if line.startswith("brightness: darker; -"))
     assert moved.endswith("since 2026-11-29 16:00 UTC by the board's clock")
     assert lines[-1] == f"kept since then: 0000123-{START + HOUR + 5}-late.png"
-    assert "root@board.test: release 0123456789abcdef: has drifted: brightness" in said.err
-    assert "next: edgewright collect --board=line" in said.err
+    assert "root@board.test: release 0123456789abcdef: has drifted: brightness" in screen.err
+    assert "next: edgewright collect --board=line" in screen.err
 
 
 def test_the_document_is_valid_and_has_every_statistic(
@@ -117,7 +117,7 @@ def test_the_document_is_valid_and_has_every_statistic(
     require_valid("drift", text)
     report = json.loads(text)
     assert (report["verdict"], report["compared_with"]) == ("moved", "a file")
-    assert [one["name"] for one in report["statistics"]] == ["brightness", "class"]
+    assert [statistic["name"] for statistic in report["statistics"]] == ["brightness", "class"]
     assert report["statistics"][0]["p"] < 0.05
 
 
@@ -133,9 +133,9 @@ def test_without_a_reference_the_next_command_is_named(
 ) -> None:
     came(root, NORMAL, NORMAL, DARK, DARK)
     assert run(*DRIFT) == 4
-    said = capsys.readouterr().out
-    assert "beside the first images (200 images)" in said
-    assert "the release has no reference: invoke model.reference" in said
+    screen = capsys.readouterr().out
+    assert "beside the first images (200 images)" in screen
+    assert "the release has no reference: invoke model.reference" in screen
 
 
 def test_a_board_that_has_seen_little_has_no_verdict(
@@ -166,9 +166,9 @@ def test_images_are_fetched_to_be_labelled(
 
     start(*COLLECT, f"--out={tmp_path}/out", "--clear")
 
-    said = capsys.readouterr().out
-    assert f"1 image in {tmp_path}/out/unlabelled" in said
-    assert f"edgewright model.evaluate --images={tmp_path}/out" in said
+    screen = capsys.readouterr().out
+    assert f"1 image in {tmp_path}/out/unlabelled" in screen
+    assert f"edgewright model.evaluate --images={tmp_path}/out" in screen
     table = (tmp_path / "out" / "labels.csv").read_text()
     assert table.splitlines() == [
         "image,[bold]ok,defective",

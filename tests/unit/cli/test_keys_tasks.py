@@ -103,9 +103,9 @@ def test_keys_for_a_whole_kind_are_confirmed_by_its_name(
 ) -> None:
     board.in_force, board.names = None, ()
     assert provision("--scope=compatible") == 2
-    told = capsys.readouterr().err
-    assert f"these keys will count on every board of {KIND}" in told.replace("\n", " ")
-    assert f"next: the same command with --scope={KIND}" in told.replace("\n", " ")
+    message = capsys.readouterr().err
+    assert f"these keys will count on every board of {KIND}" in message.replace("\n", " ")
+    assert f"next: the same command with --scope={KIND}" in message.replace("\n", " ")
     assert provision("--scope=acme,other") == 2
     at_a_terminal(monkeypatch, "yes")
     assert provision("--scope=compatible") == 2
@@ -158,8 +158,8 @@ def test_two_boards_get_a_key_and_a_stranger_s_key_is_never_asked_for(
 
     shown = capsys.readouterr()
     require_valid("keys.provision--many", shown.out)
-    one, other = json.loads(shown.out)["boards"]
-    assert (one["state"], other["state"]) == ("done", "failed")
+    first, other = json.loads(shown.out)["boards"]
+    assert (first["state"], other["state"]) == ("done", "failed")
     document = BoundKeySet.model_validate_json(two["root@one.test"].documents[0])
     assert keys.user_keys().stored("new").public in document.public
     assert stranger.fingerprint in other["error"]["message"]

@@ -37,9 +37,9 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     """The last build for every board."""
     helper = tmp_path / "edgectl"
     helper.write_bytes(b"helper")
-    made = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
-    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: made)
-    return made
+    release = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: release)
+    return release
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_the_document_is_there_for_a_night_that_failed_too(steps: Steps, capsys:
 
 def test_a_night_is_resumed_with_its_own_cells(steps: Steps, capsys: Shown) -> None:
     def interrupted(place: str) -> Result:
-        if steps.taken.total() == 6:
+        if steps.runs.total() == 6:
             raise KeyboardInterrupt
         return Result()
 
@@ -94,7 +94,7 @@ def test_a_night_is_resumed_with_its_own_cells(steps: Steps, capsys: Shown) -> N
         ("a53-som", "two"),
         ("rpi2", "two"),
     ]
-    assert steps.taken.total() == 2 * 4 + 1
+    assert steps.runs.total() == 2 * 4 + 1
     assert run("nightly", "--resume") == 2
     assert "no night was interrupted" in capsys.readouterr().err
 
@@ -105,7 +105,7 @@ def test_a_full_disk_ends_the_night_and_it_goes_on_later(
     write = records.write_step
 
     def full(folder: Path, cell: Cell, step: Step, record: StepRecord) -> None:
-        if steps.taken.total() == 5:
+        if steps.runs.total() == 5:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         write(folder, cell, step, record)
 
@@ -114,7 +114,7 @@ def test_a_full_disk_ends_the_night_and_it_goes_on_later(
         assert run("nightly") == 2
     assert "no space left on device" in capsys.readouterr().err
     assert run("nightly", "--resume") == 0
-    assert steps.taken.total() == 16 + 1
+    assert steps.runs.total() == 16 + 1
 
 
 def test_a_part_and_a_night_to_go_on_with_are_not_named_together(
@@ -140,7 +140,7 @@ def test_machines_share_a_night_by_a_ledger(
 
     report = json.loads(capsys.readouterr().out)
     assert {step["from_record"] for cell in report["cells"] for step in cell["steps"]} == {True}
-    assert steps.taken.total() == 16
+    assert steps.runs.total() == 16
     assert len([*(other / "build" / "nightly" / "nights").glob("*.json")]) == 2
     assert run("nightly", "--resume", ledger) == 2
     assert "no night of the ledger was interrupted" in capsys.readouterr().err

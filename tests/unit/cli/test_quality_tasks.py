@@ -53,9 +53,9 @@ def test_a_person_reads_the_confusion_in_the_labels_words(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluate(data, positive="cracked")
-    told = capsys.readouterr().out
-    assert "cracked answered" in told
-    assert "cheapest" in told
+    screen = capsys.readouterr().out
+    assert "cracked answered" in screen
+    assert "cheapest" in screen
 
 
 def test_an_inspection_as_json_adds_up(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

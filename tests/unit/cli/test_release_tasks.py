@@ -29,10 +29,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
-    made = with_evidence(make_release(tmp_path / "one", root="/opt"))
-    order.sign_release(made, signer())
-    monkeypatch.setattr("edgewright.release.latest.release_of", lambda _: made)
-    return made
+    release = with_evidence(make_release(tmp_path / "one", root="/opt"))
+    order.sign_release(release, signer())
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda _: release)
+    return release
 
 
 def document(command: str, *options: str, shown: Shown, code: int = 0, as_: str = "") -> dict:  # type: ignore[type-arg]

@@ -29,9 +29,9 @@ def test_a_schema_is_one_and_tells_a_version(name: str) -> None:
     schema = json.loads(schemas.schema_text(schemas.DOCUMENTS[name]))
     Draft202012Validator.check_schema(schema)
     version = schema["properties"].get("version") or schema["properties"]["schema"]
-    known = version.get("enum") or [version.get("const", 0)]  # a card may be of several
+    versions = version.get("enum") or [version.get("const", 0)]  # a card may be of several
 
-    assert min(known) >= 1 or issubclass(schemas.DOCUMENTS[name], Excerpt)
+    assert min(versions) >= 1 or issubclass(schemas.DOCUMENTS[name], Excerpt)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(schemas.ANSWERS)))

@@ -34,9 +34,9 @@ def test_an_anomaly_model_is_judged_by_its_own_metrics(
     quality.evaluate(Context(), **paths, json=True)
     text = capsys.readouterr().out
     require_valid("model.evaluate--anomaly", text)
-    found = json.loads(text)
-    assert (found["auroc"]["value"], found["masks"]) == (1, 3)
-    assert (found["of_card"]["misses"], found["cheapest"]["misses"]) == (3, 0)
+    document = json.loads(text)
+    assert (document["auroc"]["value"], document["masks"]) == (1, 3)
+    assert (document["of_card"]["misses"], document["cheapest"]["misses"]) == (3, 0)
 
     quality.evaluate(Context(), **paths)
     table = capsys.readouterr().out
@@ -47,9 +47,9 @@ def test_an_anomaly_model_is_judged_by_its_own_metrics(
 def test_what_only_classifiers_know_is_refused(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = {"model": str(data / "model.onnx"), "calibration": str(data / "set")}
+    arguments = {"model": str(data / "model.onnx"), "calibration": str(data / "set")}
     with pytest.raises(Exit):
-        quality.quantize(Context(), **asked, positive="spot")
+        quality.quantize(Context(), **arguments, positive="spot")
     assert "--positive: is of classifiers alone" in capsys.readouterr().err
 
 

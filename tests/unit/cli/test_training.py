@@ -58,6 +58,6 @@ def test_an_image_that_trains_and_judges_is_named(
 
     _say_what_is_odd(data, parts)
 
-    said = capsys.readouterr().err
-    assert "1 images that judge look like one that trains: figures flatter" in said
-    assert f"  {trains.key}, {judges.key}\n" in said
+    message = capsys.readouterr().err
+    assert "1 images that judge look like one that trains: figures flatter" in message
+    assert f"  {trains.key}, {judges.key}\n" in message

@@ -50,10 +50,10 @@ def test_a_changed_key_shouts_and_shows_both(
     assert trust() == 2
     assert trust("--yes") == 2  # a script that always says yes
 
-    told = capsys.readouterr().err
-    assert "OFFERS ANOTHER HOST KEY" in told
-    assert f"pinned: {fingerprint(b'old')}" in told
-    assert f"offered: {fingerprint(b'new')}" in told
+    message = capsys.readouterr().err
+    assert "OFFERS ANOTHER HOST KEY" in message
+    assert f"pinned: {fingerprint(b'old')}" in message
+    assert f"offered: {fingerprint(b'new')}" in message
     assert not remote.pins().exists()
 
 

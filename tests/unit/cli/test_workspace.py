@@ -43,12 +43,12 @@ def test_init_makes_a_workspace_that_knows_its_board(
 ) -> None:
     start("init", "--board=rpi2", "--ci=gitlab")
 
-    said = capsys.readouterr().err.splitlines()
-    assert said[-2:] == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
         "edgewright.toml",
         "next: edgewright build, or edgewright demo for all of it on an emulated board",
     ]
-    assert ".gitlab-ci.yml" in said
+    assert ".gitlab-ci.yml" in lines
     start("render")
     assert (outside / "build" / "rpi2" / "toolchain.cmake").is_file()
 

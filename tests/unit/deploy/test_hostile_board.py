@@ -216,7 +216,7 @@ def each(engineer: Engineer, board: Board) -> list[RenderableType]:
     edgectl, manifest = Edgectl(board=board, root=ROOT), engineer.current.manifest
     release = BoardRelease(edgectl=edgectl, release="0", right="--fence=1")
     subject = Subject(release=release, manifest=manifest)
-    asked: list[Callable[[], object]] = [
+    questions: list[Callable[[], object]] = [
         lambda: edgectl.plan(b""),
         lambda: edgectl.begin(b"", holder="h", reserve_bytes=1),
         lambda: edgectl.chunks("0" * 64, 4096),
@@ -237,7 +237,7 @@ def each(engineer: Engineer, board: Board) -> list[RenderableType]:
         lambda: smoke_test.read_golden(subject.release.edgectl.board, subject.release.folder),
         lambda: smoke_test.judge_budgets(subject.infer("bench"), manifest, board.target),
     ]
-    for ask in asked:
+    for ask in questions:
         with contextlib.suppress(EdgewrightError):
             ask()
     return []

@@ -96,9 +96,9 @@ def test_any_state_of_a_service_is_read_or_refused(keys: list[str], value: str) 
 
 @given(st.text() | st.integers().map(lambda n: PROBE.replace("50", str(n))))
 def test_any_probe_is_read_or_refused(text: str) -> None:
-    for said in (text, PROBE + text, PROBE + f"libc release version {text}\nmemory {text}"):
+    for answer in (text, PROBE + text, PROBE + f"libc release version {text}\nmemory {text}"):
         try:
-            facts = parse_probe(said, "board")
+            facts = parse_probe(answer, "board")
         except TargetError:
             continue
         assert facts.machine.isprintable()
@@ -167,6 +167,6 @@ def test_a_smoke_screen_takes_no_markup_and_no_control(monkeypatch: pytest.Monke
 
 def test_a_long_message_full_of_escapes_still_makes_a_report() -> None:
     """What is shown may be longer than what was said."""
-    said = "\x1b" * 2_000
-    check = Check(name="run", verdict=Verdict.FAILED, facts=(said, said * 10))
+    answer = "\x1b" * 2_000
+    check = Check(name="run", verdict=Verdict.FAILED, facts=(answer, answer * 10))
     assert check.facts[0] == r"\x1b" * 2_000

@@ -359,11 +359,11 @@ def test_unknown_refusal_is_told_as_it_is() -> None:
         answered(99, refusal("brand_new")).status()
 
 
-@pytest.mark.parametrize("said", ["", "Segmentation fault", "{}", "[]", '{"version": 1}', "\0"])
+@pytest.mark.parametrize("answer", ["", "Segmentation fault", "{}", "[]", '{"version": 1}', "\0"])
 @pytest.mark.parametrize("code", [0, 1, 126, 127, 139, -1])
-def test_what_is_no_answer_counts_as_no_helper(code: int, said: str) -> None:
+def test_what_is_no_answer_counts_as_no_helper(code: int, answer: str) -> None:
     with pytest.raises(AbsentError):
-        answered(code, said).plan(b"")
+        answered(code, answer).plan(b"")
 
 
 def status_answer(protocol: int = 1) -> dict[str, object]:
@@ -390,9 +390,9 @@ def status_answer(protocol: int = 1) -> dict[str, object]:
 
 
 def test_status_is_read_from_what_is_documented() -> None:
-    now = answered(0, status_answer()).status()
+    status = answered(0, status_answer()).status()
     report = documents.status_report(
-        deploy.Status(facts=FACTS, edgectl=now, manifest=None),
+        deploy.Status(facts=FACTS, edgectl=status, manifest=None),
         ServiceState(installed=False),
         "root@board.test",
     )

@@ -40,19 +40,19 @@ class AnsweringBoard(StandIn):
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
         if argv[0] == "cat":
-            return self._said(argv, self.in_force or "")
+            return self._answer(argv, self.in_force or "")
         if argv[1] == "status":
-            return self._said(argv, json.dumps(FACTS | {"command": "status"} | self.status))
+            return self._answer(argv, json.dumps(FACTS | {"command": "status"} | self.status))
         if argv[1] == "identify":
             identity: dict[str, object] = {"board_id": ID, "document": self.in_force}
             identity |= {"compatible": next(iter(self.names), None), "aliases": self.names[1:]}
-            return self._said(argv, json.dumps(FACTS | {"command": "identify"} | identity))
+            return self._answer(argv, json.dumps(FACTS | {"command": "identify"} | identity))
         self.orders.append(data)
         self.called.append(argv[3].removeprefix("--compatible="))
         answer = {"changed": True, "keys": ["0" * 16], "sequence": 2, "compatible": COMPATIBLE}
-        return self._said(argv, json.dumps(FACTS | {"command": "keys"} | answer))
+        return self._answer(argv, json.dumps(FACTS | {"command": "keys"} | answer))
 
-    def _said(self, argv: Sequence[str], text: str) -> Result:
+    def _answer(self, argv: Sequence[str], text: str) -> Result:
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
 
 
@@ -113,13 +113,13 @@ def test_no_key_is_signed_because_the_board_lists_it(
 def test_nor_by_any_other_change_of_keys(
     folder: KeyFolder, mine: Signer, stranger: PublicKey
 ) -> None:
-    other, known = folder.generate("other").public, confirmed(folder)
+    other, trusted = folder.generate("other").public, confirmed(folder)
     board = AnsweringBoard(bound(mine.public, other, stranger))
 
     with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
-        keyring.set_floor(at(board), NAMES, 5, mine, confirmed=known)
+        keyring.set_floor(at(board), NAMES, 5, mine, confirmed=trusted)
     with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
-        keyring.revoke(at(board), NAMES, [other.id], mine, confirmed=known)
+        keyring.revoke(at(board), NAMES, [other.id], mine, confirmed=trusted)
 
     assert board.orders == []
 
@@ -128,9 +128,9 @@ def test_a_key_that_is_confirmed_or_in_the_folder_stays(
     folder: KeyFolder, mine: Signer, stranger: PublicKey
 ) -> None:
     board, new = AnsweringBoard(bound(mine.public, stranger)), folder.generate("new").public
-    known = confirmed(folder, stranger.line)
+    trusted = confirmed(folder, stranger.line)
 
-    keyring.provision(at(board), NAMES, new, mine, confirmed=known)
+    keyring.provision(at(board), NAMES, new, mine, confirmed=trusted)
 
     (document,) = board.documents
     assert BoundKeySet.model_validate_json(document).public == (mine.public, stranger, new)
@@ -342,15 +342,15 @@ def test_a_helper_of_protocol_1_gets_a_document_that_it_can_read(
 
 def test_no_floor_is_set_into_the_future(mine: Signer) -> None:
     """It is this machine's clock that is wrong."""
-    board, now = AnsweringBoard(bound(mine.public)), 1764374400
-    board.status["clock"] = {"unix_s": now, "synchronised": True}
+    board, clock = AnsweringBoard(bound(mine.public)), 1764374400
+    board.status["clock"] = {"unix_s": clock, "synchronised": True}
 
     with pytest.raises(UserError, match=r"5\.0 days ahead of its clock"):
-        keyring.set_floor(at(board), NAMES, now + 5 * 86400, mine)
+        keyring.set_floor(at(board), NAMES, clock + 5 * 86400, mine)
     assert board.orders == []
 
-    keyring.set_floor(at(board), NAMES, now, mine)
-    assert BoundKeySet.model_validate_json(board.documents[0]).floor == now
+    keyring.set_floor(at(board), NAMES, clock, mine)
+    assert BoundKeySet.model_validate_json(board.documents[0]).floor == clock
 
 
 def test_an_order_to_forget_names_one_board_and_no_key(mine: Signer) -> None:
@@ -366,7 +366,7 @@ def test_an_order_to_forget_names_one_board_and_no_key(mine: Signer) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "",
         "[]",
@@ -376,9 +376,9 @@ def test_an_order_to_forget_names_one_board_and_no_key(mine: Signer) -> None:
         json.dumps({"schema": 1, "sequence": 1, "keys": ["x"] * 17}),
     ],
 )
-def test_what_is_no_set_of_keys_is_told(mine: Signer, said: str) -> None:
+def test_what_is_no_set_of_keys_is_told(mine: Signer, message: str) -> None:
     with pytest.raises(TargetError, match="not a set of keys"):
-        keyring.provision(at(AnsweringBoard(said)), NAMES, mine.public, mine)
+        keyring.provision(at(AnsweringBoard(message)), NAMES, mine.public, mine)
 
 
 def test_no_document_can_follow_the_last_number(mine: Signer) -> None:

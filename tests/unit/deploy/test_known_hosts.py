@@ -41,7 +41,7 @@ def hashed(host: str) -> str:
     return "|1|" + "|".join(base64.b64encode(part).decode() for part in (salt, digest))
 
 
-def known(tmp_path: Path, text: str, host: str) -> KnownKeys:
+def keys_of(tmp_path: Path, text: str, host: str) -> KnownKeys:
     path = tmp_path / "known_hosts"
     path.write_text(text)
     return known_keys([path], host)
@@ -64,7 +64,7 @@ def known(tmp_path: Path, text: str, host: str) -> KnownKeys:
     ],
 )
 def test_a_line_that_names_the_host(tmp_path: Path, hosts: str, host: str) -> None:
-    pins = known(tmp_path, f"# a comment\n\n  {hosts}\t{key(7)} its comment\n", host)
+    pins = keys_of(tmp_path, f"# a comment\n\n  {hosts}\t{key(7)} its comment\n", host)
 
     assert pins.fingerprints == (fingerprint(blob(7)),)
     assert pins.pinned[0].source.endswith("known_hosts:3")
@@ -86,7 +86,7 @@ def test_a_line_that_names_the_host(tmp_path: Path, hosts: str, host: str) -> No
     ],
 )
 def test_a_line_that_does_not(tmp_path: Path, hosts: str, host: str) -> None:
-    assert known(tmp_path, f"{hosts} {key()}\n", host) == KnownKeys()
+    assert keys_of(tmp_path, f"{hosts} {key()}\n", host) == KnownKeys()
 
 
 PATTERNS = st.text("ab.*?", min_size=1, max_size=6)
@@ -110,7 +110,7 @@ def test_patterns_mean_what_openssh_takes_them_for(
 
 def test_every_key_of_a_host_counts(tmp_path: Path) -> None:
     """Paramiko goes by the first of each kind."""
-    pins = known(tmp_path, f"a {key(1)}\nb {key(2)}\na {key(3)}\n", "a")
+    pins = keys_of(tmp_path, f"a {key(1)}\nb {key(2)}\na {key(3)}\n", "a")
 
     assert pins.fingerprints == (fingerprint(blob(1)), fingerprint(blob(3)))
 
@@ -128,7 +128,7 @@ def test_a_revoked_key_is_told_wherever_it_stands(tmp_path: Path) -> None:
 
 
 def test_an_authority_s_key_is_no_host_s(tmp_path: Path) -> None:
-    pins = known(tmp_path, f"@cert-authority *.example {key(1)}\n", "a.example")
+    pins = keys_of(tmp_path, f"@cert-authority *.example {key(1)}\n", "a.example")
 
     assert pins.pinned == ()
     assert [key.fingerprint for key in pins.authorities] == [fingerprint(blob(1))]
@@ -148,7 +148,7 @@ def test_an_authority_s_key_is_no_host_s(tmp_path: Path) -> None:
 )
 def test_a_damaged_line_of_the_host_is_named(tmp_path: Path, line: str, fact: str) -> None:
     with pytest.raises(UserError) as damaged:
-        known(tmp_path, f"b {key()}\n{line}\n", "a")
+        keys_of(tmp_path, f"b {key()}\n{line}\n", "a")
 
     assert str(damaged.value) == (
         f"{tmp_path}/known_hosts:2: not a line of a known_hosts file\n"
@@ -158,7 +158,7 @@ def test_a_damaged_line_of_the_host_is_named(tmp_path: Path, line: str, fact: st
 
 
 def test_a_damaged_line_of_another_host_stops_nobody(tmp_path: Path) -> None:
-    pins = known(tmp_path, f"b {KIND} AAAA=B\n@trusted b x y\n@revoked\na {key()}\n", "a")
+    pins = keys_of(tmp_path, f"b {KIND} AAAA=B\n@trusted b x y\n@revoked\na {key()}\n", "a")
 
     assert len(pins.pinned) == 1
 
@@ -177,7 +177,7 @@ def test_any_file_is_read_or_refused_in_words(
 def test_a_hostile_pattern_takes_no_time(tmp_path: Path) -> None:
     started = time.process_time()
 
-    assert known(tmp_path, f"{'*a' * 5000}b {key()}\n", "a" * 250).pinned == ()
+    assert keys_of(tmp_path, f"{'*a' * 5000}b {key()}\n", "a" * 250).pinned == ()
 
     assert time.process_time() - started < 1
 

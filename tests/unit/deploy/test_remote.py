@@ -276,14 +276,14 @@ def listening(says: bytes) -> Iterator[int]:
             link.close()
 
 
-def told(host: str) -> str:
+def message(host: str) -> str:
     return refused(parse_host(host), timeouts=QUICK)
 
 
 def test_port_that_nobody_listens_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert told(f"pi@127.0.0.1:{port}") == (
+    assert message(f"pi@127.0.0.1:{port}") == (
         f"pi@127.0.0.1:{port}: connection refused\n"
         f"  port: {port}\n"
         "next: check power and network, then run the same command again"
@@ -295,7 +295,7 @@ def test_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert told("pi@nosuch") == (
+    assert message("pi@nosuch") == (
         "pi@nosuch: name not found\n  name: nosuch\n"
         "next: the same command with its address, or a name of ~/.ssh/config"
     )
@@ -306,19 +306,19 @@ def test_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TimeoutError
 
     monkeypatch.setattr(socket.socket, "connect", silent)
-    assert told("pi@127.0.0.1").startswith("pi@127.0.0.1: no answer within 1 s\n  port: 22\n")
+    assert message("pi@127.0.0.1").startswith("pi@127.0.0.1: no answer within 1 s\n  port: 22\n")
 
 
 def test_server_that_stays_silent() -> None:
     with listening(b"") as port:
-        assert told(f"pi@127.0.0.1:{port}").startswith(
+        assert message(f"pi@127.0.0.1:{port}").startswith(
             f"pi@127.0.0.1:{port}: does not answer as an SSH server\n  port: {port}\n"
         )
 
 
 def test_server_that_stops_after_its_banner() -> None:
     with listening(b"SSH-2.0-dropbear\r\n") as port:
-        assert told(f"pi@127.0.0.1:{port}").startswith(
+        assert message(f"pi@127.0.0.1:{port}").startswith(
             f"pi@127.0.0.1:{port}: no key exchange within 1.5 s\n  port: {port}\n"
         )
 
@@ -334,13 +334,13 @@ def test_connect_timeout_of_the_user_s_configuration(
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", silent)
-    assert told("pi@board").startswith("pi@board: no answer within 3 s\n")
+    assert message("pi@board").startswith("pi@board: no answer within 3 s\n")
     assert waited == [3.0, 3.0]
 
 
 def test_server_that_speaks_something_else() -> None:
     with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200) as port:
-        assert "does not answer as an SSH server" in told(f"pi@127.0.0.1:{port}")
+        assert "does not answer as an SSH server" in message(f"pi@127.0.0.1:{port}")
 
 
 def test_scan_of_a_server_that_stays_silent() -> None:

@@ -19,7 +19,7 @@ from edgewright.deploy.report import (
 
 
 def report(**changes: Any) -> SmokeReport:
-    made = SmokeReport(
+    smoke = SmokeReport(
         board="a53-som",
         target="root@192.0.2.7",
         emulated=False,
@@ -53,19 +53,19 @@ def report(**changes: Any) -> SmokeReport:
             rss_growth_kb=0,
         ),
     )
-    return made.model_copy(update=changes)
+    return smoke.model_copy(update=changes)
 
 
-def screen(made: SmokeReport) -> str:
+def screen(smoke: SmokeReport) -> str:
     out = io.StringIO()
-    Console(file=out, width=100).print(smoke_screen(made))
+    Console(file=out, width=100).print(smoke_screen(smoke))
     return out.getvalue()
 
 
 def test_json_and_back() -> None:
-    made = report()
-    assert load_smoke_report(made.to_json(), "report.json") == made
-    assert json.loads(made.to_json())["version"] == 1
+    smoke = report()
+    assert load_smoke_report(smoke.to_json(), "report.json") == smoke
+    assert json.loads(smoke.to_json())["version"] == 1
 
 
 @pytest.mark.parametrize("change", [{"version": 2}, {"surprise": 1}])

@@ -20,7 +20,7 @@ from tests.boards import THERMAL, LocalBoard, make_release
 from tests.checkout import checkout
 
 BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'
-SAID = f"since 40\nstarts 3\nheartbeat {BEAT}\nuptime 100\nlog 39 ended with exit code 137\n"
+STATE = f"since 40\nstarts 3\nheartbeat {BEAT}\nuptime 100\nlog 39 ended with exit code 137\n"
 
 
 def profile(manager: Manager, **changes: object) -> BoardProfile:
@@ -113,12 +113,12 @@ def test_systemd_ends_a_heartbeat_with_its_program() -> None:
     assert "RuntimeDirectoryPreserve" not in unit
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_the_user_is_made_once(tmp_path: Path, known: bool) -> None:
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_user_is_made_once(tmp_path: Path, exists: bool) -> None:
     """On a board without a tool for it; two files stand for those in /etc."""
     passwd, group = tmp_path / "passwd", tmp_path / "group"
     line = "edgewright:x:77:77::/:/bin/false\n"
-    passwd.write_text("root:x:0:0::/:/bin/sh\n" + (line if known else "daemon:x:999:1::/:"))
+    passwd.write_text("root:x:0:0::/:/bin/sh\n" + (line if exists else "daemon:x:999:1::/:"))
     group.write_text("root:x:0:\n")
     text = service.MAKE_USER.replace("/etc/passwd", str(passwd)).replace("/etc/group", str(group))
     absent = "addgroup() { false; }\nadduser() { false; }\nuseradd() { false; }\n"
@@ -126,7 +126,7 @@ def test_the_user_is_made_once(tmp_path: Path, known: bool) -> None:
 
     subprocess.run(["sh", "-c", absent + text, "_", "edgewright"], check=True)
 
-    if known:
+    if exists:
         assert passwd.read_text() == before
     else:
         assert passwd.read_text().splitlines()[-1] == "edgewright:x:998:998::/:/bin/false"
@@ -149,7 +149,7 @@ def test_all_cores_are_left_to_it_unless_the_profile_says_which() -> None:
 
 
 def test_what_a_board_says_of_its_service() -> None:
-    state = service.parse_status(SAID, "board", 60)
+    state = service.parse_status(STATE, "board", 60)
     assert (state.since_s, state.restarts, state.silent_s) == (60, 2, 5)
     assert (state.images, state.failed, state.healthy) == (12, 2, True)
     assert screens.service_lines(state) == [
@@ -163,9 +163,9 @@ def test_what_a_board_says_of_its_service() -> None:
 def test_heap_and_heat_are_told_where_the_release_tells_them() -> None:
     beat = {"version": 1, "command": "watch", "pid": 7, "uptime_s": 95, "images": 12, "failed": 2}
     beat |= {"heap_bytes": 8_402_176, "thermal": THERMAL}
-    said = f"since 40\nstarts 3\nheartbeat {json.dumps(beat)}\nuptime 100\n"
+    state = f"since 40\nstarts 3\nheartbeat {json.dumps(beat)}\nuptime 100\n"
 
-    lines = screens.service_lines(service.parse_status(said, "board", 60))
+    lines = screens.service_lines(service.parse_status(state, "board", 60))
 
     assert lines[-2:] == [
         "heap       8,402,176 bytes in use",
@@ -174,7 +174,7 @@ def test_heap_and_heat_are_told_where_the_release_tells_them() -> None:
 
 
 def test_a_service_that_is_silent_is_not_well() -> None:
-    assert not service.parse_status(SAID.replace("uptime 100", "uptime 156"), "board", 60).healthy
+    assert not service.parse_status(STATE.replace("uptime 100", "uptime 156"), "board", 60).healthy
     starting = service.parse_status("since 98\nstarts 1\nuptime 100\n", "board", 60)
     assert (starting.healthy, starting.restarts, starting.since_s) == (False, 0, 2)
     assert screens.service_lines(starting)[0] == "service    no heartbeat"

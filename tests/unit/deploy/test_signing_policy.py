@@ -235,10 +235,10 @@ def test_a_release_that_was_signed_in_the_future_is_not_sent(
     folder: KeyFolder, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.generate()
-    now = time.time()
-    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: now + 5 * 86400)
+    clock = time.time()
+    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: clock + 5 * 86400)
     policy(folder).signature_of(release, emulated=False)
-    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: now)
+    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: clock)
 
     with pytest.raises(UserError, match=r"with a number 5\.0 days ahead of this machine's clock"):
         policy(folder).signature_of(release, emulated=False)

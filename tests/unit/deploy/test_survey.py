@@ -152,11 +152,11 @@ def test_no_answer_breaks_the_parser_or_reaches_the_terminal_raw(more: str) -> N
 @given(basics=st.lists(st.sampled_from(BASICS.splitlines()) | lines, max_size=6).map("\n".join))
 def test_basics_are_facts_or_the_boards_fault(basics: str) -> None:
     try:
-        said = parse_survey(basics, "", ROOT, "b").machine
+        message = parse_survey(basics, "", ROOT, "b").machine
     except TargetError as error:
-        said = str(error)
+        message = str(error)
 
-    assert all(line.isprintable() for line in said.replace("\t", " ").split("\n"))
+    assert all(line.isprintable() for line in message.replace("\t", " ").split("\n"))
 
 
 @given(text=st.text())

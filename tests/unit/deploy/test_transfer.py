@@ -27,15 +27,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def made(one: Outgoing, base: bytes = b"", part: bytes = b"") -> bytes:
+def applied(outgoing: Outgoing, base: bytes = b"", part: bytes = b"") -> bytes:
     """What docs/protocol.md says that the stream makes; a reader of its own."""
     raw = io.BytesIO()
-    transfer.write_stream([one], raw)
+    transfer.write_stream([outgoing], raw)
     stream = io.BytesIO(raw.getvalue())
     assert stream.read(5) == b"EWR1O"
     digest, size = stream.read(32), int.from_bytes(stream.read(8), "little")
-    assert digest.hex() == sha256(one.content)
-    assert stream.read(32) == (bytes.fromhex(one.base) if one.base else bytes(32))
+    assert digest.hex() == sha256(outgoing.content)
+    assert stream.read(32) == (bytes.fromhex(outgoing.base) if outgoing.base else bytes(32))
     built = b""
     while len(built) < size:
         built += _op(stream, len(built), base, part)
@@ -67,33 +67,33 @@ def update(new: bytes, old: bytes) -> Outgoing:
 
 
 def test_new_object_is_sent_whole() -> None:
-    one = plan_object(sha256(MODEL), MODEL)
-    assert made(one) == MODEL
-    assert one.bytes_to_send - len(MODEL) < 100
+    outgoing = plan_object(sha256(MODEL), MODEL)
+    assert applied(outgoing) == MODEL
+    assert outgoing.bytes_to_send - len(MODEL) < 100
 
 
 def test_object_of_more_than_one_op() -> None:
     big = bytes(3 * (1 << 20) + 5)
-    assert made(plan_object(sha256(big), big)) == big
+    assert applied(plan_object(sha256(big), big)) == big
 
 
 def test_what_a_board_can_unpack_goes_packed() -> None:
     text = b"".join(b"weights %d\n" % number for number in range(60_000))
-    one = plan_object(sha256(text), text, pack=True)
-    assert made(one) == text
-    assert one.bytes_to_send < len(text) / 3
-    assert one.new_bytes == len(text)
+    outgoing = plan_object(sha256(text), text, pack=True)
+    assert applied(outgoing) == text
+    assert outgoing.bytes_to_send < len(text) / 3
+    assert outgoing.new_bytes == len(text)
 
 
 def test_bytes_that_do_not_shrink_go_as_they_are() -> None:
     plain, packed = (plan_object(sha256(MODEL), MODEL, pack=pack) for pack in (False, True))
-    assert made(packed) == MODEL
+    assert applied(packed) == MODEL
     assert packed.bytes_to_send < plain.bytes_to_send + 50
     assert not any(isinstance(op, Packed) for op in packed.ops)
 
 
 def test_empty_object() -> None:
-    assert made(plan_object(sha256(b""), b"")) == b""
+    assert applied(plan_object(sha256(b""), b"")) == b""
 
 
 def test_model_update_sends_the_changed_bytes() -> None:
@@ -102,23 +102,23 @@ def test_model_update_sends_the_changed_bytes() -> None:
     for start, size in ((10_000, 4_096), (200_001, 30_000), (555_555, 9_999)):
         new[start : start + size] = SEED.randbytes(size)
         changed += size
-    one = update(bytes(new), MODEL)
-    assert made(one, MODEL) == bytes(new)
-    assert one.bytes_to_send <= 1.05 * changed
+    outgoing = update(bytes(new), MODEL)
+    assert applied(outgoing, MODEL) == bytes(new)
+    assert outgoing.bytes_to_send <= 1.05 * changed
 
 
 def test_inserted_bytes_do_not_send_the_rest_again() -> None:
     new = MODEL[:100_000] + b"twelve bytes" + MODEL[100_000:]
-    one = update(new, MODEL)
-    assert made(one, MODEL) == new
-    assert one.bytes_to_send < 400
+    outgoing = update(new, MODEL)
+    assert applied(outgoing, MODEL) == new
+    assert outgoing.bytes_to_send < 400
 
 
 def test_swapped_halves_are_found() -> None:
     new = MODEL[300_000:] + MODEL[:300_000]
-    one = update(new, MODEL)
-    assert made(one, MODEL) == new
-    assert one.bytes_to_send < 1000
+    outgoing = update(new, MODEL)
+    assert applied(outgoing, MODEL) == new
+    assert outgoing.bytes_to_send < 1000
 
 
 def test_base_that_only_the_board_has() -> None:
@@ -126,23 +126,23 @@ def test_base_that_only_the_board_has() -> None:
     pieces = [MODEL[at : at + size] for at in range(0, len(MODEL), size)]
     chunks = BaseChunks(size=size, hashes=tuple(map(chunk_digest, pieces)))
     new = MODEL[:50_000] + b"!" + MODEL[50_001:]
-    one = plan_object(sha256(new), new, base=sha256(MODEL), base_content=chunks)
-    assert made(one, MODEL) == new
-    assert one.bytes_to_send < size + 200
+    outgoing = plan_object(sha256(new), new, base=sha256(MODEL), base_content=chunks)
+    assert applied(outgoing, MODEL) == new
+    assert outgoing.bytes_to_send < size + 200
 
 
 def test_base_with_nothing_in_common_is_not_named() -> None:
-    one = update(SEED.randbytes(5000), MODEL)
-    assert one.base is None
+    outgoing = update(SEED.randbytes(5000), MODEL)
+    assert outgoing.base is None
 
 
 @pytest.mark.parametrize("held", [1, PART_CHUNK - 1, PART_CHUNK, 3 * PART_CHUNK + 7])
 def test_cut_upload_goes_on_where_it_was_cut(held: int) -> None:
     part = MODEL[:held]
     hashes = [chunk_digest(part[at : at + PART_CHUNK]) for at in range(0, held, PART_CHUNK)]
-    one = plan_object(sha256(MODEL), MODEL, part_bytes=held, part_chunks=hashes)
-    assert made(one, part=part) == MODEL
-    assert one.bytes_to_send < len(MODEL) - held + 100
+    outgoing = plan_object(sha256(MODEL), MODEL, part_bytes=held, part_chunks=hashes)
+    assert applied(outgoing, part=part) == MODEL
+    assert outgoing.bytes_to_send < len(MODEL) - held + 100
 
 
 def test_damaged_chunk_of_a_cut_upload_is_sent_again() -> None:
@@ -150,9 +150,9 @@ def test_damaged_chunk_of_a_cut_upload_is_sent_again() -> None:
     part[PART_CHUNK + 3] ^= 1
     pieces = [bytes(part[at : at + PART_CHUNK]) for at in range(0, len(part), PART_CHUNK)]
     hashes = list(map(chunk_digest, pieces))
-    one = plan_object(sha256(MODEL), MODEL, part_bytes=len(part), part_chunks=hashes)
-    assert made(one, part=bytes(part)) == MODEL
-    assert len(MODEL) - 3 * PART_CHUNK < one.bytes_to_send < len(MODEL) - 3 * PART_CHUNK + 200
+    outgoing = plan_object(sha256(MODEL), MODEL, part_bytes=len(part), part_chunks=hashes)
+    assert applied(outgoing, part=bytes(part)) == MODEL
+    assert len(MODEL) - 3 * PART_CHUNK < outgoing.bytes_to_send < len(MODEL) - 3 * PART_CHUNK + 200
 
 
 edits = st.lists(
@@ -175,15 +175,15 @@ def test_any_edit_is_made_right(
     for kind, at, size in edits:
         piece = new[at : at + size]
         fresh = bytes([at % 256]) * size if pack else SEED.randbytes(size)
-        rest = new[:at] + new[at + size :]
+        remainder = new[:at] + new[at + size :]
         new = {
             "insert": new[:at] + fresh + new[at:],
-            "delete": rest,
+            "delete": remainder,
             "replace": new[:at] + fresh + new[at + size :],
-            "move": piece + rest,
+            "move": piece + remainder,
         }[kind]
     part = (new if keep else old)[:held]
-    one = plan_object(
+    outgoing = plan_object(
         sha256(new),
         new,
         base=sha256(old),
@@ -192,5 +192,5 @@ def test_any_edit_is_made_right(
         part_chunks=[chunk_digest(part)] if part else [],
         pack=pack,
     )
-    assert made(one, old, part) == new
-    assert one.bytes_to_send <= len(new) + 200
+    assert applied(outgoing, old, part) == new
+    assert outgoing.bytes_to_send <= len(new) + 200

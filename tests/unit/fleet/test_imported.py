@@ -250,9 +250,9 @@ def test_a_fleet_is_written_once_and_its_defects_are_told(
     command = ("fleet.import", f"--csv={table}", f"--out={out}")
 
     assert run(*command, "--site=yard") == ExitCode.USER
-    said = capsys.readouterr().err
-    assert f"{out}: written\n{out}: 3 defects\n" in said
-    assert "board 'saw': kind: missing\n" in said
+    message = capsys.readouterr().err
+    assert f"{out}: written\n{out}: 3 defects\n" in message
+    assert "board 'saw': kind: missing\n" in message
 
     assert run(*command) == ExitCode.USER
     assert "fleet.toml: is there already" in capsys.readouterr().err

@@ -165,10 +165,10 @@ def test_a_defect_is_named_with_its_line(old: str, new: str, defect: str) -> Non
     assert SOUND.count(old) == 1
     text = SOUND.replace(old, new)
 
-    found = defects(text)
+    problems = defects(text)
 
     number = max(n for n, line in enumerate(text.splitlines(), 1) if new in line)
-    assert [line for line in found if line.startswith(f"{number}: {defect}")] != [], found
+    assert [line for line in problems if line.startswith(f"{number}: {defect}")] != [], problems
 
 
 def test_what_two_entries_may_not_share_is_told_of_the_later_one() -> None:
@@ -189,9 +189,9 @@ def test_what_two_entries_may_not_share_is_told_of_the_later_one() -> None:
 def test_every_defect_is_named_at_once() -> None:
     text = SOUND.replace('kind = "a53-som"', 'kind = "a53"').replace("version = 1", "version = 9")
 
-    found = [line.split(": ", 1)[1].splitlines()[0] for line in defects(text + 'bad = "("\n')]
+    problems = [line.split(": ", 1)[1].splitlines()[0] for line in defects(text + 'bad = "("\n')]
 
-    assert [line.split("; ")[0] for line in found] == [
+    assert [line.split("; ")[0] for line in problems] == [
         "version: expected 1, found 9",
         "board 'lyon-1': kind 'a53' is unknown",
         "board 'turin-1': kind 'a53' is unknown",
@@ -324,14 +324,14 @@ MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(
 @limits(deadline=None)
 @given(WINDOWS, MOMENTS)
 def test_a_window_is_open_when_it_opens_next(
-    window: tuple[set[Day], str, str, str], now: datetime
+    window: tuple[set[Day], str, str, str], moment: datetime
 ) -> None:
     days, begin, end, zone = window
     opening = Window(days=tuple(days), from_=begin, to=end, timezone=zone)
 
-    next_opening = opening.next_opening(now)
+    next_opening = opening.next_opening(moment)
 
-    assert now <= next_opening <= now + timedelta(days=15)
+    assert moment <= next_opening <= moment + timedelta(days=15)
     assert opening.is_open(next_opening)
 
 

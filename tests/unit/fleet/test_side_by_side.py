@@ -101,13 +101,13 @@ def test_an_interrupt_lets_what_is_at_work_end_and_begins_nothing() -> None:
 
 @pytest.mark.parametrize(("stage", "is_ended"), [("self-test", True), ("switch to 1", False)])
 def test_a_second_interrupt_ends_what_has_not_switched(stage: str, is_ended: bool) -> None:
-    told = threading.Semaphore(0)
+    reported = threading.Semaphore(0)
 
     def work(progress: Progress) -> str:
         progress.start(stage)
         for _ in range(2):
             interrupt()
-            assert told.acquire(timeout=10)
+            assert reported.acquire(timeout=10)
         progress.sent(1, 2)
         progress.start("the next stage")
         return "well"
@@ -116,7 +116,7 @@ def test_a_second_interrupt_ends_what_has_not_switched(stage: str, is_ended: boo
         [Job(name="a", work=work)],
         parallel=1,
         on_end=lambda _: None,
-        on_interrupt=lambda _: told.release(),
+        on_interrupt=lambda _: reported.release(),
     )
 
     assert isinstance(end.raised, InterruptedWorkError) == is_ended

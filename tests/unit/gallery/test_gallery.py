@@ -68,11 +68,11 @@ def test_a_row_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     lines: list[str] = []
 
     first = host_stages.run_host(network, tmp_path / "row", lines.append)
-    said = len(lines)
+    count = len(lines)
     second = host_stages.run_host(network, tmp_path / "row", lines.append)
 
     assert first == second
-    assert said == len(lines) > 0
+    assert count == len(lines) > 0
 
 
 def test_a_network_that_cannot_be_fetched_has_its_reason(
@@ -107,14 +107,14 @@ def test_a_bug_in_one_stage_is_told_as_ours(
 
 def test_the_page_says_how_far_each_network_came() -> None:
     host = HostResult(key="k", source="timm: resnet18", imported="nothing", int8_bytes=1)
-    whole = BoardResult(
+    complete = BoardResult(
         key="k", program_bytes=1_500_000, model_bytes=9_000, golden_cases=8, instructions=2_000_000
     )
     refused = host.model_copy(update={"refusal": Refusal(stage="import", reason="has | a bar")})
     gallery = Gallery(
         board="a53-som",
         rows=(
-            GalleryRow(name="whole", task="classify", host=host, board=whole),
+            GalleryRow(name="whole", task="classify", host=host, board=complete),
             GalleryRow(name="refused", task="classify", host=refused, board=None),
             GalleryRow(name="waiting", task="classify", host=host, board=None),
         ),

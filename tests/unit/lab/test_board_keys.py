@@ -9,9 +9,9 @@ from edgewright.lab import board_keys
 
 def test_dropbear_host_key() -> None:
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-    made = board_keys.dropbear_key(key)
-    assert made[:19] == b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x40"
-    assert made[19:] == bytes(range(32)) + key.public_key().public_bytes_raw()
+    line = board_keys.dropbear_key(key)
+    assert line[:19] == b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x40"
+    assert line[19:] == bytes(range(32)) + key.public_key().public_bytes_raw()
 
 
 def test_pinned_key_is_the_one_that_the_board_shows(tmp_path: Path) -> None:

@@ -194,12 +194,12 @@ def test_status(
     state: State,
 ) -> None:
     fake_docker(tmp_path, monkeypatch, f"echo '{inspected(instance, running=running)}'")
-    found = emulate.status(instance)
-    assert found.state is state
-    if found.board:
-        assert str(found.board.target) == "root@127.0.0.1:40022"
-        assert found.board.target.emulated
-        assert found.board.ssh_command.endswith("-p 40022 root@127.0.0.1")
+    status = emulate.status(instance)
+    assert status.state is state
+    if status.board:
+        assert str(status.board.target) == "root@127.0.0.1:40022"
+        assert status.board.target.emulated
+        assert status.board.ssh_command.endswith("-p 40022 root@127.0.0.1")
 
 
 def test_a_wait_for_another_command_on_the_board_is_told(
@@ -250,8 +250,8 @@ esac
 def test_board_that_stops_at_once_is_told_with_its_log_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: Instance
 ) -> None:
-    there = tmp_path / "there"
-    script = BROKEN.format(there=there, json=inspected(instance, running=False))
+    folder = tmp_path / "there"
+    script = BROKEN.format(there=folder, json=inspected(instance, running=False))
     calls = fake_docker(tmp_path, monkeypatch, script)
     monkeypatch.setattr(emulate, "require_emulation", lambda arch: None)
     monkeypatch.setattr(board_image, "ensure", lambda *args, **options: "image")
@@ -262,7 +262,7 @@ def test_board_that_stops_at_once_is_told_with_its_log_and_removed(
         "  | no host key\n"
         "next: invoke emulate.down --board=a53-som, then invoke emulate.up --board=a53-som"
     )
-    assert not there.exists()
+    assert not folder.exists()
     expected = f"run --detach --name {instance.container} --hostname a53-som"
     assert expected in calls.read_text()
 
@@ -270,17 +270,17 @@ def test_board_that_stops_at_once_is_told_with_its_log_and_removed(
 def test_interrupt_while_waiting_leaves_no_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: Instance
 ) -> None:
-    there = tmp_path / "there"
-    script = BROKEN.format(there=there, json=inspected(instance, running=True))
+    folder = tmp_path / "there"
+    script = BROKEN.format(there=folder, json=inspected(instance, running=True))
     fake_docker(tmp_path, monkeypatch, script)
     monkeypatch.setattr(emulate, "require_emulation", lambda arch: None)
     monkeypatch.setattr(board_image, "ensure", lambda *args, **options: "image")
 
     def interrupted(address: str, port: int) -> bool:
-        assert there.exists()
+        assert folder.exists()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(emulate, "banner", interrupted)
     with pytest.raises(KeyboardInterrupt):
         emulate.up(instance)
-    assert not there.exists()
+    assert not folder.exists()

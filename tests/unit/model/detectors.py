@@ -146,7 +146,7 @@ def card_of(outputs: Layout, **changes: Any) -> DetectCard:
 def random_outputs(card: DetectCard, seed: int) -> list[NDArray[np.float32]]:
     """Made-up outputs, among which there are some things."""
     random = np.random.default_rng(seed)
-    made = []
+    detections = []
     for output in card.outputs:
         shape = [12 if size == -1 else size for size in output.shape]
         values = random.normal(-3 if output.activation == "sigmoid" else 0, 2.5, shape)
@@ -171,8 +171,8 @@ def random_outputs(card: DetectCard, seed: int) -> list[NDArray[np.float32]]:
             if output.role == "detections":
                 table[..., 2:4] += table[..., :2]
                 table[..., 5] = random.integers(0, 3, table[..., 5].shape)
-        made.append(np.ascontiguousarray(values, np.float32))
-    return made
+        detections.append(np.ascontiguousarray(values, np.float32))
+    return detections
 
 
 def write_constant(card: DetectCard, outputs: Sequence[NDArray[np.float32]], folder: Path) -> Path:

@@ -37,11 +37,11 @@ def workspace_in(folder: Path) -> Workspace:
 
 @dataclass
 class Steps:
-    """Steps whose inputs and ends a test decides on; `taken` counts what was worked on."""
+    """Steps whose inputs and ends a test decides on; `runs` counts what was worked on."""
 
     inputs: str = "same"
     work: Work = lambda _name: Result(figures=Figures(inference=100))
-    taken: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
 
     def of(self, _night: NightRequest, model: str) -> tuple[Step, ...]:
         return tuple(self._step(name) for name in NAMES)
@@ -49,7 +49,7 @@ class Steps:
     def _step(self, name: StepName) -> Step:
         def work(at: CellAtWork) -> Result:
             place = f"{at.cell.board}/{at.cell.model}/{name}"
-            self.taken[place] += 1
+            self.runs[place] += 1
             return self.work(place)
 
         return Step(

@@ -117,8 +117,8 @@ def test_machines_share_a_night_and_each_has_all_of_it(
         ]
         reports = [run.result() for run in runs]
 
-    assert set(steps.taken.values()) == {1}
-    assert steps.taken.total() == WORKS
+    assert set(steps.runs.values()) == {1}
+    assert steps.runs.total() == WORKS
     assert reports[0] == reports[1]
     for nights in (first, second):
         folder = nights.request.folder
@@ -135,7 +135,7 @@ def test_what_one_machine_did_another_does_not_again(
     before = first.share(ledger)
     after = second.share(ledger)
 
-    assert steps.taken.total() == WORKS
+    assert steps.runs.total() == WORKS
     assert {step.from_record for cell in after.cells for step in cell.steps} == {True}
     assert [cell.figures for cell in after.cells] == [cell.figures for cell in before.cells]
     assert [past.night for past in history.past_nights(second.request.folder)] == [
@@ -160,7 +160,7 @@ def test_one_that_is_interrupted_leaves_its_cell_to_the_others(
 
     assert ended.value.next == "the same command; other machines go on meanwhile"
     assert report.exit_code == 0
-    assert steps.taken.total() == WORKS + 1
+    assert steps.runs.total() == WORKS + 1
     assert {cell.worker for cell in report.cells} == {"second"}
 
 
@@ -179,12 +179,12 @@ def test_one_whose_cell_another_took_over_stops_there(
         return Result()
 
     first_report = first.run().cells[0].model_copy(update={"worker": "other"})
-    steps.taken.clear()
+    steps.runs.clear()
     steps.work = oversleep
     report = first.share(ledger)
 
     assert [cell.worker for cell in report.cells] == ["other", "first", "first", "first"]
-    assert "a53-som/one/smoke" not in steps.taken
+    assert "a53-som/one/smoke" not in steps.runs
     assert "a53-som, one: another machine has taken it over" in first.notes.lines
 
 
@@ -209,7 +209,7 @@ def test_it_waits_for_the_cells_of_others_and_says_so(
         "waits for cells of other (1)"
     ]
     assert ended in report.cells
-    assert steps.taken.total() == WORKS - len(NAMES)
+    assert steps.runs.total() == WORKS - len(NAMES)
 
 
 def test_a_log_of_another_machine_is_there(
@@ -328,7 +328,7 @@ def test_what_somebody_damaged_in_the_ledger_is_done_again(
         connection.execute(NIGHTS.update().values(report="[]"))
 
     assert first.share(ledger).exit_code == 0
-    assert set(steps.taken.values()) == {2}
+    assert set(steps.runs.values()) == {2}
     assert len(ledger.past(9)) == 1
 
 

@@ -53,7 +53,7 @@ def interrupt_after(count: int, steps: Steps) -> Work:
     """Work that Ctrl-C ends once so many steps were taken."""
 
     def work(place: str) -> Result:
-        if steps.taken.total() > count:
+        if steps.runs.total() > count:
             raise KeyboardInterrupt
         return Result()
 
@@ -64,7 +64,7 @@ def test_what_is_unchanged_is_taken_from_its_record(steps: Steps, nights: Nights
     first = nights.run("2026-01-01")
     second = nights.run("2026-01-02")
 
-    assert steps.taken.total() == WORKS
+    assert steps.runs.total() == WORKS
     assert [step.from_record for cell in first.cells for step in cell.steps] == [False] * WORKS
     assert [step.from_record for cell in second.cells for step in cell.steps] == [True] * WORKS
     assert [cell.figures for cell in second.cells] == [cell.figures for cell in first.cells]
@@ -76,7 +76,7 @@ def test_other_inputs_are_worked_on_again(steps: Steps, nights: Nights) -> None:
     steps.inputs = "changed"
     nights.run("2026-01-02")
 
-    assert set(steps.taken.values()) == {2}
+    assert set(steps.runs.values()) == {2}
 
 
 def test_one_failure_stops_no_other_cell(steps: Steps, nights: Nights) -> None:
@@ -110,7 +110,7 @@ def test_the_next_night_tries_again_what_failed(steps: Steps, nights: Nights) ->
     steps.work = refuse()
 
     assert nights.run("2026-01-02").exit_code == 0
-    assert steps.taken.total() == WORKS + 1
+    assert steps.runs.total() == WORKS + 1
 
 
 def test_a_night_that_goes_on_keeps_what_failed_in_it(steps: Steps, nights: Nights) -> None:
@@ -130,7 +130,7 @@ def test_a_night_that_goes_on_keeps_what_failed_in_it(steps: Steps, nights: Nigh
     assert ended.value.next == "invoke nightly --resume"
     assert report.exit_code == 4
     assert report.night == "2026-01-01"
-    assert steps.taken["a53-som/one/accuracy"] == 1
+    assert steps.runs["a53-som/one/accuracy"] == 1
 
 
 @given(st.lists(st.integers(0, WORKS), max_size=6))
@@ -141,7 +141,7 @@ def test_however_often_it_is_interrupted_nothing_is_done_twice(cuts: list[int]) 
         patch.setattr("edgewright.nightly.night.steps_of", steps.of)
         patch.setattr("edgewright.nightly.page.render", lambda _: "")
         for cut in cuts:
-            steps.work = interrupt_after(steps.taken.total() + cut, steps)
+            steps.work = interrupt_after(steps.runs.total() + cut, steps)
             try:
                 nights.run()
             except InterruptedWorkError:
@@ -149,7 +149,7 @@ def test_however_often_it_is_interrupted_nothing_is_done_twice(cuts: list[int]) 
         steps.work = lambda _: Result()
         report = nights.run()
 
-    assert steps.taken.total() == WORKS + ended  # the step that was at work, each time
+    assert steps.runs.total() == WORKS + ended  # the step that was at work, each time
     assert report.exit_code == 0
 
 
@@ -192,7 +192,7 @@ def test_a_damaged_record_is_no_record(steps: Steps, nights: Nights) -> None:
         path.write_text(path.read_text()[:40])
 
     assert nights.run("2026-01-02").exit_code == 0
-    assert set(steps.taken.values()) == {2}
+    assert set(steps.runs.values()) == {2}
 
 
 def test_older_nights_go_with_their_logs(tmp_path: Path, steps: Steps) -> None:
@@ -218,7 +218,7 @@ def test_a_killed_night_is_gone_on_with(tmp_path: Path) -> None:
         "from tests.unit.nightly.nights import Steps, nights_in\n"
         "steps = Steps(); night.steps_of = steps.of\n"
         "def work(place):\n"
-        "    if steps.taken.total() == 7: os.kill(os.getpid(), 9)\n"
+        "    if steps.runs.total() == 7: os.kill(os.getpid(), 9)\n"
         "    return night.Result()\n"
         "steps.work = work\n"
         "nights_in(Path(sys.argv[1])).run()\n"

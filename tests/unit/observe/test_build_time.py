@@ -17,15 +17,15 @@ def read(board: str = "a53-som", program: str = "a", log: str = LOG) -> Compilat
 
 
 def test_steps_are_those_of_the_runtime_and_not_of_its_test() -> None:
-    found = read()
+    times = read()
 
-    assert (found.steps, found.seconds, found.core_seconds) == (252, 500.0, 912.0)
+    assert (times.steps, times.seconds, times.core_seconds) == (252, 500.0, 912.0)
 
 
 def test_a_package_that_was_there_took_no_steps() -> None:
-    found = read(log="".join(LOG.splitlines(keepends=True)[-2:]))
+    times = read(log="".join(LOG.splitlines(keepends=True)[-2:]))
 
-    assert (found.steps, found.core_seconds) == (0, 0.0)
+    assert (times.steps, times.core_seconds) == (0, 0.0)
 
 
 def test_a_build_that_compiled_twice_took_both() -> None:

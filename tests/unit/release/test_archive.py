@@ -133,8 +133,8 @@ def test_any_damage_to_an_archive_is_told_in_words(release: Release) -> None:
     @settings(max_examples=150, deadline=None)
     @given(at=st.integers(0, len(sound) - 1), bit=st.integers(0, 7), cut=st.booleans())
     def damage(at: int, bit: int, cut: bool) -> None:
-        rest = b"" if cut else bytes([sound[at] ^ 1 << bit]) + sound[at + 1 :]
-        release.archive.write_bytes(gzip.compress(sound[:at] + rest, 1))
+        remainder = b"" if cut else bytes([sound[at] ^ 1 << bit]) + sound[at + 1 :]
+        release.archive.write_bytes(gzip.compress(sound[:at] + remainder, 1))
         with contextlib.suppress(UserError):  # padding between files means nothing
             orders.verify(release.archive, trusted())
 

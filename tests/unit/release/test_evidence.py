@@ -255,8 +255,8 @@ def test_what_was_changed_after_signing_is_refused(
 
 def test_evidence_of_another_release_is_refused(release: Release, tmp_path: Path) -> None:
     other = with_evidence(make_release(tmp_path / "two", root="/opt/edgewright", model=b"two"))
-    for one in (release, other):
-        order.sign_release(one, signer())
+    for item in (release, other):
+        order.sign_release(item, signer())
     shutil.rmtree(evidence.beside(release).folder)
     shutil.copytree(evidence.beside(other).folder, evidence.beside(release).folder)
 

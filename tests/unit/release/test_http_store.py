@@ -41,7 +41,7 @@ class Server:
     listing: bytes | None = None
     drips: bool = False  # interim answers without end
     missing: bytes = b""  # the page of what is not there
-    seen: list[tuple[str, str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
 class Handler(AnsweringHandler):
@@ -50,7 +50,7 @@ class Handler(AnsweringHandler):
     def handle_any(self) -> None:
         server, path = self.server_state, unquote(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        server.seen.append((self.command, path, self.headers.get("Authorization")))
+        server.requests.append((self.command, path, self.headers.get("Authorization")))
         if server.cut == self.command:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
             self.close_connection = True
@@ -124,9 +124,9 @@ def store(server: Server) -> HttpStore:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    made = with_evidence(make_release(tmp_path / "one", root="/opt"))
-    order.sign_release(made, signer())
-    return made
+    release = with_evidence(make_release(tmp_path / "one", root="/opt"))
+    order.sign_release(release, signer())
+    return release
 
 
 def publish(release: Release, store: HttpStore) -> published.Publication:
@@ -189,9 +189,9 @@ def test_a_full_disk_is_named_and_no_server_is_blamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     publish(release, store)
-    server.seen.clear()
+    server.requests.clear()
     pull_to_a_full_disk(store, release, tmp_path / "out", monkeypatch)
-    blobs = [path for method, path, _ in server.seen if method == "GET" and "/blobs/" in path]
+    blobs = [path for method, path, _ in server.requests if method == "GET" and "/blobs/" in path]
     assert len(blobs) == 1  # it is not sent three times
 
 
@@ -280,7 +280,7 @@ def test_folders_without_end_are_not_walked(
 
     with pytest.raises(UserError, match="more than 50 files"):
         published.listed(store)
-    assert len(server.seen) < 50
+    assert len(server.requests) < 50
 
 
 def test_a_long_page_of_what_is_missing_is_no_cut_line(store: HttpStore, server: Server) -> None:
@@ -332,7 +332,7 @@ def test_nothing_is_removed_over_http(store: HttpStore, release: Release, config
 def test_the_authorization_goes_to_the_server(server: Server, release: Release) -> None:
     publish(release, http_store.http_store(server.url, "Bearer token"))
 
-    assert {secret for _, _, secret in server.seen} == {"Bearer token"}
+    assert {secret for _, _, secret in server.requests} == {"Bearer token"}
 
 
 @pytest.mark.parametrize(

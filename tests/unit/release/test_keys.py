@@ -47,11 +47,11 @@ def at(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
 
 
 def test_secret_key_is_for_its_owner_alone(config: Path) -> None:
-    made = keys.user_keys().generate()
+    key = keys.user_keys().generate()
     secret = config / "keys" / "default.key"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert (config / "keys").stat().st_mode & 0o777 == 0o700
-    assert (made.has_secret, made.locked, made.last_sequence) == (True, False, 0)
+    assert (key.has_secret, key.locked, key.last_sequence) == (True, False, 0)
     assert sorted(p.name for p in secret.parent.iterdir()) == ["default.key", "default.pub"]
 
 
@@ -100,15 +100,15 @@ def test_missing_key_says_how_to_make_it(config: Path) -> None:
 def test_passphrase_is_asked_for_only_where_it_is_needed_and_told_nowhere() -> None:
     keys.user_keys().generate("open")
     keys.user_keys().generate("shut", SECRET)
-    asked: list[str] = []
+    prompts: list[str] = []
 
     def ask(name: str) -> str:
-        asked.append(name)
+        prompts.append(name)
         return SECRET
 
     keys.user_keys().open_signer("open", ask)
     keys.user_keys().open_signer("shut", ask)
-    assert asked == ["shut"]
+    assert prompts == ["shut"]
     with pytest.raises(UserError) as wrong:
         keys.user_keys().open_signer("shut", lambda _: SECRET + "!")
     assert str(wrong.value) == "key 'shut': wrong passphrase"
@@ -162,11 +162,11 @@ def test_every_sequence_is_higher_whatever_the_clock(
 
 def test_nothing_is_signed_into_the_future(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
     """A clock that was 5 days ahead, and is right again."""
-    folder, now = keys.user_keys(), 1764374400
+    folder, clock = keys.user_keys(), 1764374400
     folder.generate()
-    at(monkeypatch, now + 5 * keys.DAY)
+    at(monkeypatch, clock + 5 * keys.DAY)
     folder.next_sequence("default")
-    at(monkeypatch, now)
+    at(monkeypatch, clock)
     path = config / "keys" / "default.sequence"
 
     with pytest.raises(UserError) as refused:
@@ -179,22 +179,22 @@ def test_nothing_is_signed_into_the_future(monkeypatch: pytest.MonkeyPatch, conf
         f"rm {path}, and invoke keys.floor for each board that has taken it"
     )
     path.unlink()
-    assert folder.next_sequence("default") == now
+    assert folder.next_sequence("default") == clock
 
 
 def test_a_number_that_a_board_reports_is_not_followed_into_the_future(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, now = keys.user_keys(), 1764374400
+    folder, clock = keys.user_keys(), 1764374400
     folder.generate()
-    at(monkeypatch, now)
+    at(monkeypatch, clock)
 
-    for number, words in ((now + 5 * keys.DAY, "5.0 days"), (2**64 - 1, "centuries")):
+    for number, words in ((clock + 5 * keys.DAY, "5.0 days"), (2**64 - 1, "centuries")):
         with pytest.raises(UserError, match=f"with a number {words} ahead of this") as refused:
             folder.next_sequence("default", at_least=number)
         assert str(refused.value).endswith("which a board has taken: invoke keys.floor")
 
-    assert folder.next_sequence("default") == now
+    assert folder.next_sequence("default") == clock
 
 
 def test_two_at_once_never_get_the_same_number() -> None:
@@ -320,11 +320,11 @@ def test_archive_of_another_release_or_half_of_one_is_refused(
 ) -> None:
     orders.sign_release(release, signer())
     other = make_release(tmp_path / "other", root="/opt/edgewright", model=b"model two")
-    whole = release.archive.read_bytes()
+    archive = release.archive.read_bytes()
     release.archive.write_bytes(other.archive.read_bytes())
     with pytest.raises(UserError, match="signature does not fit what it signs"):
         orders.verify(release.archive, trusted())
-    release.archive.write_bytes(whole[: len(whole) // 2])
+    release.archive.write_bytes(archive[: len(archive) // 2])
     with pytest.raises(UserError, match="not a whole archive"):
         orders.verify(release.archive, trusted())
 

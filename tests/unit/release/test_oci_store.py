@@ -39,7 +39,7 @@ class Server:
     page: int = 1000  # tags
     next_page: str = ""
     blobs_at: str = ""  # where contents are kept
-    seen: list[tuple[str, str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
 class Handler(AnsweringHandler):
@@ -49,7 +49,7 @@ class Handler(AnsweringHandler):
         server, url = self.server_state, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         authorization = self.headers.get("Authorization")
-        server.seen.append((self.command, self.path, authorization))
+        server.requests.append((self.command, self.path, authorization))
         if url.path == "/token":
             scope = parse_qs(url.query)["scope"][0]
             is_let_in = authorization == PAIR and scope == "repository:boards:pull,push"
@@ -121,9 +121,9 @@ def store_of(server: Server, authorization: str | None = None) -> OciStore:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    made = with_evidence(make_release(tmp_path / "one", root="/opt"))
-    order.sign_release(made, signer())
-    return made
+    release = with_evidence(make_release(tmp_path / "one", root="/opt"))
+    order.sign_release(release, signer())
+    return release
 
 
 def publish(release: Release, store: OciStore) -> published.Publication:
@@ -146,9 +146,9 @@ def test_a_full_disk_is_named_and_no_registry_is_blamed(
 ) -> None:
     store = store_of(server)
     publish(release, store)
-    server.seen.clear()
+    server.requests.clear()
     pull_to_a_full_disk(store, release, tmp_path / "out", monkeypatch)
-    fetched = [path for method, path, _ in server.seen if method == "GET" and "/blobs/" in path]
+    fetched = [path for method, path, _ in server.requests if method == "GET" and "/blobs/" in path]
     assert len(fetched) == len(set(fetched))  # none is sent three times
 
 
@@ -166,7 +166,7 @@ def test_the_login_of_docker_is_let_in(
 
     assert [item.release for item in published.listed(store)] == [release.id]
     if scheme == "Bearer":
-        assert {path for _, path, shown in server.seen if shown == PAIR} == {
+        assert {path for _, path, shown in server.requests if shown == PAIR} == {
             "/token?service=of+test&scope=repository%3Aboards%3Apull%2Cpush"
         }
 
@@ -228,11 +228,11 @@ def test_a_redirect_without_end_is_left(server: Server, release: Release) -> Non
     store = store_of(server)
     publish(release, store)
     server.blobs_at = f"http://127.0.0.1:{server.port}/v2/boards/blobs"
-    requests = len(server.seen)
+    requests = len(server.requests)
 
     with pytest.raises(TargetError, match="is not served"):
         published.listed(store)
-    assert len(server.seen) - requests < 10
+    assert len(server.requests) - requests < 10
 
 
 def test_tags_are_listed_page_by_page(server: Server, release: Release) -> None:
@@ -287,11 +287,11 @@ def test_a_fallback_tag_that_is_no_index_is_left_alone(server: Server, release: 
     publish(release, store)
     tag = next(tag for tag in server.manifests if tag.startswith("sha256-"))
     server.manifests[tag] = server.manifests[f"{BOARD}.{release.id}"]
-    requests = len(server.seen)
+    requests = len(server.requests)
 
     with pytest.raises(UserError, match="no index of referrers"):
         store.remove(f"releases/{BOARD}/{release.id}.json")
-    assert {method for method, _, _ in server.seen[requests:]} == {"GET"}
+    assert {method for method, _, _ in server.requests[requests:]} == {"GET"}
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_registry_has_tls_unless_it_is_local_or_said_to_have_none() -> None:
 def test_what_is_no_release_is_not_asked_for(server: Server) -> None:
     with pytest.raises(UserError, match="is no name of a release"):
         published.find(store_of(server), "board", "../../x")
-    assert server.seen == []
+    assert server.requests == []
 
 
 # Docker's configuration

@@ -14,7 +14,7 @@ from edgewright.release import osv
 from edgewright.release.documents import vulnerability_report
 from edgewright.release.sbom import Sbom, SbomComponent
 
-NOW = datetime(2026, 11, 29, tzinfo=UTC)
+TODAY = datetime(2026, 11, 29, tzinfo=UTC)
 
 
 def bill(*purls: str) -> Sbom:
@@ -41,14 +41,14 @@ def advisory(folder: Path, name: str = "CVE-1", **changes: Any) -> None:
     (folder / f"{name}.json").write_text(json.dumps(table | changes))
 
 
-def found(folder: Path, sbom: Sbom = ZLIB) -> list[tuple[str, str | None]]:
+def findings(folder: Path, sbom: Sbom = ZLIB) -> list[tuple[str, str | None]]:
     return [(item.advisory, item.fixed) for item in osv.search(sbom, folder).findings]
 
 
 def test_a_version_before_the_mended_one_is_found(tmp_path: Path) -> None:
     advisory(tmp_path)
 
-    assert found(tmp_path) == [("CVE-1", "1:1.3.dfsg+really1.3.1-2")]
+    assert findings(tmp_path) == [("CVE-1", "1:1.3.dfsg+really1.3.1-2")]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_ranges_are_read_as_osv_has_it(
 ) -> None:
     advisory(tmp_path, affected={"ranges": [{"type": "ECOSYSTEM", "events": events}]})
 
-    assert bool(found(tmp_path)) is is_hit
+    assert bool(findings(tmp_path)) is is_hit
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,20 @@ def test_packages_of_other_systems_are_others(
 ) -> None:
     advisory(tmp_path, affected={"package": {"ecosystem": ecosystem, "name": name}})
 
-    assert bool(found(tmp_path)) is is_hit
+    assert bool(findings(tmp_path)) is is_hit
 
 
 def test_a_listed_version_is_found(tmp_path: Path) -> None:
     versions = ["1:1.3.dfsg+really1.3.1"]
     advisory(tmp_path, affected={"ranges": [], "versions": versions})
 
-    assert found(tmp_path) == [("CVE-1", None)]
+    assert findings(tmp_path) == [("CVE-1", None)]
 
 
 def test_a_withdrawn_advisory_says_nothing(tmp_path: Path) -> None:
     advisory(tmp_path, withdrawn="2026-11-21T00:00:00Z")
 
-    assert found(tmp_path) == []
+    assert findings(tmp_path) == []
 
 
 @pytest.mark.parametrize(("modified", "stale"), [("2026-11-20", False), ("2026-10-01", True)])
@@ -106,7 +106,7 @@ def test_a_database_that_nobody_renewed_says_so(tmp_path: Path, modified: str, s
     advisory(tmp_path, modified=f"{modified}T00:00:00Z")
     advisory(tmp_path, "older", modified="2020-01-01T00:00:00Z")
 
-    report = vulnerability_report("id", tmp_path, osv.search(ZLIB, tmp_path), NOW)
+    report = vulnerability_report("id", tmp_path, osv.search(ZLIB, tmp_path), TODAY)
 
     assert (report.newest, report.stale, report.advisories) == (modified, stale, 2)
 
@@ -164,9 +164,9 @@ def test_versions_are_ordered_as_dpkg_does(older: str, newer: str) -> None:
 VERSIONS = st.text("0129abz.+~-:", max_size=12)
 
 
-@given(one=VERSIONS, two=VERSIONS, three=VERSIONS)
-def test_the_order_is_one(one: str, two: str, three: str) -> None:
-    assert osv.compare(one, one) == 0
-    assert (osv.compare(one, two) > 0) is (osv.compare(two, one) < 0)
-    if osv.compare(one, two) <= 0 and osv.compare(two, three) <= 0:
-        assert osv.compare(one, three) <= 0
+@given(first=VERSIONS, two=VERSIONS, three=VERSIONS)
+def test_the_order_is_one(first: str, two: str, three: str) -> None:
+    assert osv.compare(first, first) == 0
+    assert (osv.compare(first, two) > 0) is (osv.compare(two, first) < 0)
+    if osv.compare(first, two) <= 0 and osv.compare(two, three) <= 0:
+        assert osv.compare(first, three) <= 0

@@ -386,12 +386,12 @@ def test_a_pointer_older_than_the_one_known_is_refused(
         publish(release, store)
     point(store, config, "stable", release_one.id)
     old = (store.root / "channels" / BOARD / "stable.json").read_bytes()
-    known = point(store, config, "stable", release_two.id)
+    pointer = point(store, config, "stable", release_two.id)
     (store.root / "channels" / BOARD / "stable.json").write_bytes(old)
 
     with pytest.raises(UserError, match="was set back") as refused:
         read(store, config, "stable")
-    assert refused.value.facts[0] == f"expected: sequence {known.sequence} or higher"
+    assert refused.value.facts[0] == f"expected: sequence {pointer.sequence} or higher"
 
 
 def test_a_pointer_that_is_gone_is_no_empty_channel(

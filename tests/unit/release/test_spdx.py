@@ -66,8 +66,8 @@ def test_what_is_in_what_is_said(behind: Evidence) -> None:
         for item in document.relationships
         if item.relationship_type == RelationshipType.CONTAINS
     }
-    whole = document.packages[0].name
-    assert contained == {(whole, "edge-infer"), (whole, "small"), ("edge-infer", "zlib")}
+    name = document.packages[0].name
+    assert contained == {(name, "edge-infer"), (name, "small"), ("edge-infer", "zlib")}
 
 
 def test_a_licence_of_ones_own_has_its_text(behind: Evidence) -> None:

@@ -23,29 +23,31 @@ def imported(folder: Path) -> str:
 
 
 def test_a_wheel_for_another_machine_says_so(make_package: MakePackage) -> None:
-    told = imported(make_package(ELF / "good-v8"))
+    refusal = imported(make_package(ELF / "good-v8"))
 
-    assert told.startswith(
+    assert refusal.startswith(
         "ImportError: edgewright_runtime is a wheel for board 'a53-som', ARM (32 bits, hard float);"
         " this Python is for "
     )
-    assert told.endswith("invoke wheel --board=NAME")
+    assert refusal.endswith("invoke wheel --board=NAME")
 
 
 def test_an_older_glibc_is_told_with_the_floor_that_would_do(make_package: MakePackage) -> None:
-    told = imported(make_package(libc_floor="2.99"))
+    refusal = imported(make_package(libc_floor="2.99"))
 
-    assert told.startswith("ImportError: edgewright_runtime needs glibc 2.99 or newer; this system")
-    assert told.endswith("then: invoke wheel --board=a53-som")
+    assert refusal.startswith(
+        "ImportError: edgewright_runtime needs glibc 2.99 or newer; this system"
+    )
+    assert refusal.endswith("then: invoke wheel --board=a53-som")
 
 
 def test_a_library_that_does_not_load_is_told(make_package: MakePackage, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
 
-    told = imported(make_package(tmp_path / "empty"))
+    refusal = imported(make_package(tmp_path / "empty"))
 
-    assert told.startswith("ImportError: edgewright_runtime cannot load its library: ")
-    assert told.endswith("pip install --force-reinstall edgewright-runtime")
+    assert refusal.startswith("ImportError: edgewright_runtime cannot load its library: ")
+    assert refusal.endswith("pip install --force-reinstall edgewright-runtime")
 
 
 def test_musl_is_told(part: Callable[[str], Any]) -> None:

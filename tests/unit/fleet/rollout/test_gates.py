@@ -159,13 +159,13 @@ def test_answers_that_are_lost(after: float, word: Word) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hotter", "word", "found"),
+    ("hotter", "word", "reason"),
     [
         (12.5, Word.NO, "median +14.5 °C, at most +16.5 °C, 5 of 5 boards beyond the limit"),
         (2.0, Word.YES, "median +4.0 °C, at most +6.0 °C, 0 of 5 boards beyond the limit"),
     ],
 )
-def test_boards_that_become_hotter(hotter: float, word: Word, found: str) -> None:
+def test_boards_that_become_hotter(hotter: float, word: Word, reason: str) -> None:
     """Each against itself: one of these boards stands in the sun."""
     readings = [
         Reading(
@@ -180,7 +180,7 @@ def test_boards_that_become_hotter(hotter: float, word: Word, found: str) -> Non
 
     judgement = verdict("temperature<=10", readings)
 
-    assert (judgement.word, judgement.found) == (word, found)
+    assert (judgement.word, judgement.found) == (word, reason)
     (gate,) = gates.parse("temperature<=10")
     assert gates.change_of(gate, readings[0].measured) == hotter
 

@@ -50,11 +50,11 @@ def disk_after(folder: Path, ops: list[Op], seed: int) -> list[int]:
 def test_flushed_and_forced_writes_are_never_lost(
     tmp_path_factory: pytest.TempPathFactory, ops: list[Op], seed: int
 ) -> None:
-    found = disk_after(tmp_path_factory.mktemp("disk"), ops, seed)
+    disk = disk_after(tmp_path_factory.mktemp("disk"), ops, seed)
 
     flushes = [number for number, op in enumerate(ops) if op[2] & writelog.FLUSH]
     safe = max(flushes, default=0)
-    for sector, byte in enumerate(found):
+    for sector, byte in enumerate(disk):
         touching = [
             number
             for number, (first, sectors, flags) in enumerate(ops)
@@ -67,20 +67,20 @@ def test_flushed_and_forced_writes_are_never_lost(
 
 def test_unflushed_writes_are_lost_sometimes_and_survive_sometimes(tmp_path: Path) -> None:
     ops = [(0, 8, 0), (0, 0, writelog.FLUSH), (0, 8, 0), (8, 8, 0)]
-    seen = {tuple(disk_after(tmp_path, ops, seed)[:16:8]) for seed in range(200)}
+    disks = {tuple(disk_after(tmp_path, ops, seed)[:16:8]) for seed in range(200)}
 
-    assert seen == {(1, 0), (3, 0), (1, 4), (3, 4)}
+    assert disks == {(1, 0), (3, 0), (1, 4), (3, 4)}
 
 
 def test_a_large_write_may_be_torn_between_blocks_but_not_inside_one(tmp_path: Path) -> None:
-    seen = {tuple(disk_after(tmp_path, [(0, 16, 0)], seed)[:16]) for seed in range(200)}
+    disks = {tuple(disk_after(tmp_path, [(0, 16, 0)], seed)[:16]) for seed in range(200)}
 
-    assert seen == {(a,) * 8 + (b,) * 8 for a in (0, 1) for b in (0, 1)}
+    assert disks == {(a,) * 8 + (b,) * 8 for a in (0, 1) for b in (0, 1)}
 
 
 def test_a_write_that_was_under_way_ends_the_log(tmp_path: Path) -> None:
-    whole = writelog.read(log_of(tmp_path / "whole", [(0, 8, 0)], tail=bytes(4096)))
-    assert (len(whole.writes), whole.complete) == (1, True)
+    intact = writelog.read(log_of(tmp_path / "whole", [(0, 8, 0)], tail=bytes(4096)))
+    assert (len(intact.writes), intact.complete) == (1, True)
 
     gap = writelog.read(log_of(tmp_path / "gap", [(0, 8, 0)], tail=bytes(4096) + b"later"))
     assert (len(gap.writes), gap.complete) == (1, False)

@@ -65,7 +65,7 @@ def test_cmyk_is_refused(tmp_path: Path) -> None:
         decode(tmp_path / "print.jpg")
 
 
-def told(path: Path, significant_bits: int | None = None) -> str:
+def refusal(path: Path, significant_bits: int | None = None) -> str:
     with pytest.raises(UserError) as refused:
         decode(path, significant_bits)
     return str(refused.value)
@@ -80,15 +80,15 @@ def test_the_card_says_how_many_of_16_bits_are_significant(bits: int, tmp_path: 
     np.testing.assert_array_equal(decode(path, bits), pixels)
     if bits < 16:
         problem = "and the card does not say how many are significant"
-        assert problem in told(path)
-        assert f"the card says that {bits - 1} bits are significant" in told(path, bits - 1)
-        assert "next: set preprocess.significant_bits of the model's card" in told(path)
+        assert problem in refusal(path)
+        assert f"the card says that {bits - 1} bits are significant" in refusal(path, bits - 1)
+        assert "next: set preprocess.significant_bits of the model's card" in refusal(path)
 
 
 def test_16_bits_in_colour_are_read_where_all_are_significant(tmp_path: Path) -> None:
     deep = CORPUS / "good-rgb16.png"
     assert decode(deep).max() == 255
-    assert "of which 12 significant bits are not read" in told(deep, 12)
+    assert "of which 12 significant bits are not read" in refusal(deep, 12)
 
 
 @pytest.mark.parametrize("tag", range(1, 9))
@@ -150,7 +150,7 @@ def test_a_pixmap_is_read(tmp_path: Path) -> None:
 )
 def test_a_graymap_that_is_wrong_is_told(content: bytes, problem: str, tmp_path: Path) -> None:
     (tmp_path / "cell.pgm").write_bytes(content)
-    assert f"cell.pgm: {problem}" in told(tmp_path / "cell.pgm")
+    assert f"cell.pgm: {problem}" in refusal(tmp_path / "cell.pgm")
 
 
 def test_bytes_after_a_jpeg_are_not_of_it(tmp_path: Path) -> None:
@@ -164,11 +164,11 @@ def test_bytes_after_a_jpeg_are_not_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED.keys() - UNSEEN))
 def test_the_corpus_is_read_and_refused_as_by_edge_infer(name: str) -> None:
     if not EXPECTED[name].startswith("ok "):
-        told(CORPUS / name)
+        refusal(CORPUS / name)
         return
     width, height, _ = map(int, EXPECTED[name].removeprefix("ok ").split("x"))
-    seen = (width, height) if name.startswith("good-orientation") else (height, width)
-    assert decode(CORPUS / name).shape[:2] == seen
+    shown = (width, height) if name.startswith("good-orientation") else (height, width)
+    assert decode(CORPUS / name).shape[:2] == shown
 
 
 def test_a_picture_without_end_is_not_read(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_antialiased_filters_are_pillows(
     plane = np.random.default_rng(seed).uniform(0, 255, (height, width)).astype(np.float32)
     pillows = {"triangle": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[kernel]
     expected = np.asarray(Image.fromarray(plane).resize((new_width, new_height), pillows))
-    resized = resample(plane, whole(height, new_height), whole(width, new_width), kernel)
+    resized = resample(plane, full_span(height, new_height), full_span(width, new_width), kernel)
     np.testing.assert_allclose(resized, expected.clip(0, 255), atol=ROUNDING)
 
 
@@ -92,11 +92,13 @@ def test_bilinear_is_numpys_interpolation(sizes: tuple[int, int, int, int], seed
     expected = np.stack(
         [np.interp(places(height, new_height), np.arange(height), column) for column in across.T]
     ).T
-    resized = resample(plane, whole(height, new_height), whole(width, new_width), "bilinear")
+    resized = resample(
+        plane, full_span(height, new_height), full_span(width, new_width), "bilinear"
+    )
     np.testing.assert_allclose(resized, expected, atol=ROUNDING)
 
 
-def whole(length: int, resized: int) -> Span:
+def full_span(length: int, resized: int) -> Span:
     return Span(start=0, length=length, resized=resized, first=0, count=resized, before=0)
 
 

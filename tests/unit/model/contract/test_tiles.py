@@ -42,9 +42,9 @@ def test_tiles_go_row_by_row() -> None:
 
 
 def test_an_image_of_more_tiles_than_a_board_has_time_for_is_refused() -> None:
-    whole = Region(x=0, y=0, width=16384, height=16384)
+    full = Region(x=0, y=0, width=16384, height=16384)
     with pytest.raises(ValueError, match=f"is cut into 4190209 tiles, at most {MAX_TILES}"):
-        plan_tiles(whole, Tiling(size=(16, 16), overlap=8))
+        plan_tiles(full, Tiling(size=(16, 16), overlap=8))
 
 
 def detector(folder: Path, **parts: Any) -> Path:

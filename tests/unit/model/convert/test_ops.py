@@ -39,10 +39,10 @@ def test_text_and_back(full: OpConfig) -> None:
 
 
 def test_order_and_comments_do_not_change_the_text() -> None:
-    one = config("# Generated from model/s:\n# - /a/model.ort\nai.onnx;13;Relu,Add\nx;1;B\n")
+    operators = config("# Generated from model/s:\n# - /a/model.ort\nai.onnx;13;Relu,Add\nx;1;B\n")
     other = config("x;1;B\nai.onnx;13;Add,Relu\n")
 
-    assert one.text() == other.text() == "ai.onnx;13;Add,Relu\nx;1;B\n"
+    assert operators.text() == other.text() == "ai.onnx;13;Add,Relu\nx;1;B\n"
 
 
 def test_several_opsets_of_a_line_are_operators_of_their_own() -> None:
@@ -67,10 +67,10 @@ def test_a_runtime_built_for_a_model_lacks_nothing(full: OpConfig) -> None:
 def test_an_operator_taken_away_is_the_one_gap(full: OpConfig, data: st.DataObject) -> None:
     if not full.operators:
         return
-    gone = data.draw(st.sampled_from(sorted(full.operators)))
-    built = OpConfig(operators={op: t for op, t in full.operators.items() if op != gone})
+    removed = data.draw(st.sampled_from(sorted(full.operators)))
+    built = OpConfig(operators={op: t for op, t in full.operators.items() if op != removed})
 
-    assert [gap.operator for gap in gaps(full, built)] == [gone]
+    assert [gap.operator for gap in gaps(full, built)] == [removed]
 
 
 def test_a_missing_type_is_told_with_its_slot() -> None:

@@ -81,11 +81,11 @@ def test_for_xnnpack_bytes_are_signed_and_convolutions_keep_onnxs_layout(tmp_pat
 
     usual = convert(tmp_path / "net.onnx", tmp_path / "usual").ops_config.read_text()
     signed = convert(tmp_path / "net.onnx", tmp_path / "signed", xnnpack=True)
-    told = signed.ops_config.read_text()
+    listed = signed.ops_config.read_text()
 
     assert 'com.microsoft;1;QLinearConv{"inputs": {"0": ["uint8_t"]}}' in usual
-    assert 'ai.onnx;10;QLinearConv{"inputs": {"0": ["int8_t"]}}' in told
-    assert "uint8_t" not in told
+    assert 'ai.onnx;10;QLinearConv{"inputs": {"0": ["int8_t"]}}' in listed
+    assert "uint8_t" not in listed
 
 
 def test_a_level_of_optimisation_of_the_users_changes_nothing(
@@ -204,11 +204,11 @@ def test_a_tensor_may_be_called_like_a_part_of_an_operator(tmp_path: Path, name:
     opsets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "net.onnx")
 
-    made = convert(tmp_path / "net.onnx", tmp_path / "out").ort.read_bytes()
+    ort = convert(tmp_path / "net.onnx", tmp_path / "out").ort.read_bytes()
 
     for word in (b"shape", b"axes", b"keepdims", b"Reshape", b"ReduceMean"):
-        assert len(word).to_bytes(4, "little") + word + b"\0" in made
-    session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+        assert len(word).to_bytes(4, "little") + word + b"\0" in ort
+    session = onnxruntime.InferenceSession(ort, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.ones((1, 1, 4, 4), np.float32)})[0].tolist() == [[1, 1]]
 
 
@@ -254,8 +254,8 @@ def test_operators_of_another_processor_are_no_boards_whatever_was_asked_for(
 
 
 def test_a_missing_operator_is_told_with_type_and_node(converted: Converted) -> None:
-    whole = built_for(converted).operators
-    less = {op: types for op, types in whole.items() if op.name != "Erf"}
+    complete = built_for(converted).operators
+    less = {op: types for op, types in complete.items() if op.name != "Erf"}
     less = {
         op: {"inputs": {"0": ["double"]}} if op.name == "Sigmoid" else types
         for op, types in less.items()
@@ -264,10 +264,10 @@ def test_a_missing_operator_is_told_with_type_and_node(converted: Converted) -> 
     with pytest.raises(UserError) as fault:
         prove(converted.ort, OpConfig(operators=less))
 
-    told = str(fault.value)
-    assert "needs operators that the runtime was not built with" in told
-    assert "ai.onnx:Erf (opset 13), node 'node-Erf'" in told
-    assert "ai.onnx:Sigmoid (opset 13) for input 0 float, node 'node-Sigmoid'" in told
+    message = str(fault.value)
+    assert "needs operators that the runtime was not built with" in message
+    assert "ai.onnx:Erf (opset 13), node 'node-Erf'" in message
+    assert "ai.onnx:Sigmoid (opset 13) for input 0 float, node 'node-Sigmoid'" in message
 
 
 def test_a_truncated_model_is_refused_and_leaves_nothing(model: Path, tmp_path: Path) -> None:

@@ -53,16 +53,16 @@ def fault(path: Path) -> str:
 
 
 def test_input_and_output_are_read(tmp_path: Path) -> None:
-    found = read_classifier(save(tmp_path / "net.onnx"))
+    classifier = read_classifier(save(tmp_path / "net.onnx"))
 
-    assert found.image.shape == (1, 1, 4, 4)
-    assert found.scores.shape == (1, 2)
+    assert classifier.image.shape == (1, 1, 4, 4)
+    assert classifier.scores.shape == (1, 2)
 
 
 def test_an_ort_file_is_read_too(tmp_path: Path) -> None:
-    made = convert(save(tmp_path / "net.onnx"), tmp_path / "made")
+    converted = convert(save(tmp_path / "net.onnx"), tmp_path / "made")
 
-    assert read_classifier(made.ort).image.shape == (1, 1, 4, 4)
+    assert read_classifier(converted.ort).image.shape == (1, 1, 4, 4)
 
 
 def test_no_onnx(tmp_path: Path) -> None:

@@ -99,23 +99,23 @@ def test_weights_in_another_file_are_taken_in(plain: Path, tmp_path: Path) -> No
     imported = import_classifier(path)
 
     assert imported.changes == ("weights taken in from: net.data",)
-    made = convert(path, tmp_path / "made")
-    rows = outputs(load_session(made.ort), IMAGES)
+    converted = convert(path, tmp_path / "made")
+    rows = outputs(load_session(converted.ort), IMAGES)
     np.testing.assert_allclose(rows, outputs(load_session(plain), IMAGES), atol=1e-5)
 
 
 def test_one_score_becomes_two(tmp_path: Path) -> None:
     body = nodes(logits="z")
     body[-1].input[1:] = ["w", "b"]
-    one = {"w": WEIGHTS["w2"][:1], "b": WEIGHTS["b2"][:1]}
+    weight = {"w": WEIGHTS["w2"][:1], "b": WEIGHTS["b2"][:1]}
     logit = save(
         model([*body[:-1], helper.make_node("Gemm", body[-1].input, ["logits"], "fc", transB=1)],
-              output=value("logits", [1, 1]), weights=one),
+              output=value("logits", [1, 1]), weights=weight),
         tmp_path / "logit",
     )  # fmt: skip
     last = helper.make_node("Sigmoid", ["z"], ["logits"], "last")
     sure = save(
-        model([*body, last], output=value("logits", [1, 1]), weights=one), tmp_path / "sigmoid"
+        model([*body, last], output=value("logits", [1, 1]), weights=weight), tmp_path / "sigmoid"
     )
 
     z = outputs(load_session(logit), IMAGES)[:, 0]
@@ -165,9 +165,9 @@ def test_the_branch_of_an_if_is_computed_from_what_lies_outside(tmp_path: Path) 
     }
     path = save(model(body, weights={n: np.asarray(v) for n, v in numbers.items()}), tmp_path)
 
-    made = convert(path, tmp_path / "made")
+    converted = convert(path, tmp_path / "made")
 
-    rows = outputs(load_session(made.ort), IMAGES)
+    rows = outputs(load_session(converted.ort), IMAGES)
     np.testing.assert_allclose(rows, outputs(load_session(path), IMAGES), rtol=1e-5)
 
 
@@ -408,14 +408,14 @@ def test_the_card_fixes_the_sizes_of_several_inputs(tmp_path: Path) -> None:
 def test_sizes_that_nothing_fixes_are_refused_with_the_remedy(tmp_path: Path) -> None:
     form = TaskForm(takes_image=False)
 
-    with pytest.raises(UserError) as one:
+    with pytest.raises(UserError) as first_error:
         import_for_task(sound_network(tmp_path / "one.onnx"), form)
     with pytest.raises(UserError) as two:
         import_for_task(sound_network(tmp_path / "two.onnx", states=1), form, shape=(1, 576))
     with pytest.raises(UserError) as unfit:
         import_for_task(sound_network(tmp_path / "rank.onnx"), form, shape=(1, 2, 3))
 
-    assert "--shape=1,576" in str(one.value)
+    assert "--shape=1,576" in str(first_error.value)
     assert "write a card with the shape of each input" in str(two.value)
     assert "has another input shape than the card or --shape" in str(unfit.value)
 

@@ -39,10 +39,10 @@ def test_an_input_is_that_of_the_processor_but_for_its_rounding(
     target = Target(channels=3, height=56, width=56)
     proposal = propose(tmp_path / "model.ort", target)
     how = Preprocess.model_validate(proposal.parts.content())
-    seen = preprocess(pixels, make_card(input=Input(shape=(1, 3, 56, 56)), preprocess=how))
+    model_input = preprocess(pixels, make_card(input=Input(shape=(1, 3, 56, 56)), preprocess=how))
 
     assert proposal.notes == ()
     # The processor rounds to whole pixels after each pass of the resize.
     deviation = processor.image_std if processor.do_normalize else [1, 1, 1]
     steps = 255 * np.array(deviation).reshape(1, 3, 1, 1)
-    assert np.abs((seen - expected) * steps).max() < 2
+    assert np.abs((model_input - expected) * steps).max() < 2

@@ -29,18 +29,18 @@ def test_the_temperature_is_what_the_logits_were_multiplied_by(
     temperature: float, verdict: str
 ) -> None:
     probabilities, truth = drawn(temperature)
-    found = calibration(probabilities, truth, positive=1)
-    assert found.temperature == pytest.approx(temperature, rel=0.08)
-    assert found.verdict == verdict
-    assert found.error_with_temperature < found.error / 3
-    assert found.error > 0.05
+    curve = calibration(probabilities, truth, positive=1)
+    assert curve.temperature == pytest.approx(temperature, rel=0.08)
+    assert curve.verdict == verdict
+    assert curve.error_with_temperature < curve.error / 3
+    assert curve.error > 0.05
 
 
 def test_honest_probabilities_have_little_error() -> None:
     probabilities, truth = drawn(1)
-    found = calibration(probabilities, truth, positive=1)
-    assert found.error < 0.02
-    assert found.temperature == pytest.approx(1, abs=0.08)
+    curve = calibration(probabilities, truth, positive=1)
+    assert curve.error < 0.02
+    assert curve.temperature == pytest.approx(1, abs=0.08)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))

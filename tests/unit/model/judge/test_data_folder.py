@@ -70,15 +70,15 @@ def test_a_split_of_other_images_is_refused(folder: Path, tmp_path: Path) -> Non
 def test_what_is_no_labelled_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     loose = tmp_path / "loose"
     shutil.copytree(folder / "sound", loose)
-    one = tmp_path / "one"
-    shutil.copytree(folder / "sound", one / "sound")
+    folder_a = tmp_path / "one"
+    shutil.copytree(folder / "sound", folder_a / "sound")
     empty = tmp_path / "empty"
     empty.mkdir()
     words = {
         tmp_path / "missing": "no such folder",
         empty: "has no images",
         loose: "has 10 images without a class",
-        one: "has one class only: sound",
+        folder_a: "has one class only: sound",
     }
     for path, problem in words.items():
         with pytest.raises(UserError) as caught:
@@ -98,8 +98,8 @@ def test_a_class_of_a_few_images_is_refused(folder: Path) -> None:
 
 def test_every_image_that_does_not_decode_is_told(folder: Path) -> None:
     (folder / "sound" / "00.png").write_bytes(b"no picture")
-    whole = (folder / "cracked" / "01.png").read_bytes()
-    (folder / "cracked" / "01.png").write_bytes(whole[: len(whole) // 2])
+    png = (folder / "cracked" / "01.png").read_bytes()
+    (folder / "cracked" / "01.png").write_bytes(png[: len(png) // 2])
     with pytest.raises(UserError) as caught:
         load_folder(folder)
     assert str(caught.value).splitlines()[0].endswith("2 of 20 images cannot be read")

@@ -21,7 +21,7 @@ def apply(name: str, strength: float, pixels: Pixels) -> Pixels:
     return BY_NAME[name].apply(pixels, strength, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("disturbance", DISTURBANCES, ids=lambda one: one.name)
+@pytest.mark.parametrize("disturbance", DISTURBANCES, ids=lambda item: item.name)
 @pytest.mark.parametrize("channels", [0, 3])
 def test_a_stronger_one_changes_more_and_repeats_itself(
     disturbance: Disturbance, channels: int

@@ -102,11 +102,13 @@ def test_the_defect_may_be_either_label() -> None:
 
 
 def test_a_threshold_counts_both_mistakes() -> None:
-    found = {one.value: one for one in thresholds(SCORES, TRUTH, Prices(miss=10, false_alarm=1))}
-    assert (found[0.9].misses, found[0.9].false_alarms, found[0.9].cost) == (1, 0, 10)
-    assert (found[0.4].misses, found[0.4].false_alarms, found[0.4].cost) == (0, 1, 1)
-    assert (found[1.0].misses, found[1.0].false_alarms) == (2, 0)
-    assert (found[0.1].misses, found[0.1].false_alarms) == (0, 3)
+    by_value = {
+        choice.value: choice for choice in thresholds(SCORES, TRUTH, Prices(miss=10, false_alarm=1))
+    }
+    assert (by_value[0.9].misses, by_value[0.9].false_alarms, by_value[0.9].cost) == (1, 0, 10)
+    assert (by_value[0.4].misses, by_value[0.4].false_alarms, by_value[0.4].cost) == (0, 1, 1)
+    assert (by_value[1.0].misses, by_value[1.0].false_alarms) == (2, 0)
+    assert (by_value[0.1].misses, by_value[0.1].false_alarms) == (0, 3)
 
 
 @given(
@@ -130,6 +132,6 @@ def test_no_threshold_is_cheaper_than_the_cheapest(
 def test_the_interval_is_that_of_redrawn_images() -> None:
     """As many as it takes: 60 right answers of 100 have a deviation of 4.9 points."""
     scores = np.concatenate([np.full(60, 0.1), np.full(40, 0.9)])
-    found = evaluate(np.append(scores, 0.9), np.append(np.zeros(100, int), 1)).accuracy
-    assert found.low == pytest.approx(found.value - 1.96 * 0.0485, abs=0.015)
-    assert found.high == pytest.approx(found.value + 1.96 * 0.0485, abs=0.015)
+    accuracy = evaluate(np.append(scores, 0.9), np.append(np.zeros(100, int), 1)).accuracy
+    assert accuracy.low == pytest.approx(accuracy.value - 1.96 * 0.0485, abs=0.015)
+    assert accuracy.high == pytest.approx(accuracy.value + 1.96 * 0.0485, abs=0.015)

@@ -6,15 +6,15 @@ from edgewright.model.judge.synthetic import SYNTHETIC_LABELS, draw_defects
 def test_defects_are_dark_where_their_labels_are_and_nowhere_else() -> None:
     random = np.random.default_rng(3)
     cell = np.full((100, 120), 150, np.uint8)
-    seen = set()
+    labels_seen = set()
     for _ in range(20):
         pixels, labels = draw_defects(cell, random)
         assert pixels.shape == labels.shape == cell.shape
-        seen |= set(np.unique(labels).tolist())
+        labels_seen |= set(np.unique(labels).tolist())
         defect = labels > 0
         assert pixels[~defect].min() > 140
         assert not defect.any() or pixels[defect].max() < 0.7 * 150 + 10
-    assert seen == set(range(len(SYNTHETIC_LABELS)))
+    assert labels_seen == set(range(len(SYNTHETIC_LABELS)))
 
 
 def test_the_same_seed_draws_the_same() -> None:

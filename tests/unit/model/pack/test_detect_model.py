@@ -24,7 +24,7 @@ def test_mosaics_make_a_model_folder_that_a_build_takes(
     write_mosaics(split(samples), tmp_path / "mosaic", passes=1)
     training = DetectorConfig(checkpoint=tmp_path / "made.pt", steps=2, batch=2, pretrained=False)
     lines: list[str] = []
-    made = make_detector(
+    model = make_detector(
         DetectorRequest(
             images=tmp_path / "mosaic", out=tmp_path / "made", size=64, training=training
         ),
@@ -34,7 +34,7 @@ def test_mosaics_make_a_model_folder_that_a_build_takes(
     folder = tmp_path / "made"
     card = read_any_card(folder / "card.json")
     assert isinstance(card, DetectCard)
-    assert card == made
+    assert card == model
     assert card.labels == ("defective",)
     imported = read_for_task(folder / "model.onnx", card, folder / "card.json")
     assert imported.difference in (None, 0), "a build takes it as it is"

@@ -58,7 +58,7 @@ def test_an_int8_network_is_made_and_its_answers_are_centred(
 ) -> None:
     out = tmp_path / "model.onnx"
     tried = choose_recipe(biased, parts, card, out, lambda _: None)
-    assert tried[0].distance == min(one.distance for one in tried)
+    assert tried[0].distance == min(trial.distance for trial in tried)
     shift = centre(out, parts.validation, card)
     after = judge(out, parts.validation, card, 1)
     assert abs(shift) > 0.01

@@ -301,7 +301,7 @@ def test_golden_outputs_of_the_repo_repeat(path: Path) -> None:
     expected = json.loads(path.read_text())
     card = read_card(path.parent.parent / "card.json")
     images = [path.parent / case["image"] for case in expected["cases"]]
-    got = expect(path.parent.parent / card.file.name, card, images)
-    for want, have in zip(expected["cases"], got.cases, strict=True):
+    expectation = expect(path.parent.parent / card.file.name, card, images)
+    for want, have in zip(expected["cases"], expectation.cases, strict=True):
         assert want["class"] == have.class_
         np.testing.assert_allclose(want["probabilities"], have.probabilities, atol=TOLERANCE)

@@ -81,13 +81,13 @@ def test_a_yolov8_segmentation_is_cut_too_and_its_masks_are_those_of_its_outputs
     (tmp_path / "images").mkdir()
     image = photo(tmp_path / "images")
     settings = {"score_threshold": 0.01}
-    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    cut, uncut = tmp_path / "cut", tmp_path / "whole"
     request = TaskRequest(
         model=model, out=cut, task="detect", images=image.parent, settings=settings
     )
     import_task(request)
     import_task(
-        replace(request, out=whole, roles={"output0": "predictions", "output1": "prototypes"})
+        replace(request, out=uncut, roles={"output0": "predictions", "output1": "prototypes"})
     )
 
     card = read_any_card(cut / "card.json")
@@ -99,10 +99,10 @@ def test_a_yolov8_segmentation_is_cut_too_and_its_masks_are_those_of_its_outputs
         "prototypes": 1,
     }
     answer = Engine(cut / "model.onnx", card).infer([image]).answer
-    other_card = read_any_card(whole / "card.json")
+    other_card = read_any_card(uncut / "card.json")
     assert isinstance(answer, DetectAnswer)
     assert isinstance(other_card, DetectCard)
-    other = Engine(whole / "model.onnx", other_card).infer([image]).answer
+    other = Engine(uncut / "model.onnx", other_card).infer([image]).answer
     assert isinstance(other, DetectAnswer)
     assert answer.masks is not None
     assert answer.masks.areas

@@ -32,13 +32,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(data: Path, out: Path, **changes: object) -> ImportRequest:
-    asked: dict[str, object] = {
+    options: dict[str, object] = {
         "model": data / "net" / "net.onnx",
         "out": out,
         "images": str(data / "images"),
         "labels": small_cnn.LABELS,
     }
-    return ImportRequest(**(asked | changes))  # type: ignore[arg-type]
+    return ImportRequest(**(options | changes))  # type: ignore[arg-type]
 
 
 def test_the_folder_is_what_a_build_takes(data: Path, tmp_path: Path) -> None:

@@ -65,18 +65,18 @@ def sliver(samples: tuple[Sample, ...]) -> Iterator[Dataset]:
 @pytest.fixture(scope="module")
 def run(sliver: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run whose network was not trained: it is unsure about every image."""
-    found = RunFolder(root=tmp_path_factory.mktemp("runs") / "run")
-    parts = run_folder.begin(found, sliver, resume=False)
-    config = TrainConfig(checkpoint=found.checkpoint, arch="xxs", resolution=64)
+    run = RunFolder(root=tmp_path_factory.mktemp("runs") / "run")
+    parts = run_folder.begin(run, sliver, resume=False)
+    config = TrainConfig(checkpoint=run.checkpoint, arch="xxs", resolution=64)
     torch.manual_seed(0)
     network = MobileViT("xxs")
     with torch.no_grad():
         for weight in network.parameters():
             weight += 0.05 * torch.randn_like(weight)
     state = fresh_state(config, network, torch.device("cpu"))
-    write_split(parts, found.split)
-    write_checkpoint(state, Origin.of(config, sliver, parts), found.checkpoint)
-    return found
+    write_split(parts, run.split)
+    write_checkpoint(state, Origin.of(config, sliver, parts), run.checkpoint)
+    return run
 
 
 @pytest.fixture(scope="module")

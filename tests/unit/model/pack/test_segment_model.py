@@ -15,14 +15,14 @@ def test_sound_cells_make_a_model_folder_and_what_judges_it(
     samples: tuple[Sample, ...], tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    made = make_segment_model(
+    model = make_segment_model(
         tmp_path / "made", lines.append, steps=3, test_images=3, samples=samples
     )
 
     folder = tmp_path / "made"
     card = read_any_card(folder / "card.json")
     assert isinstance(card, SegmentCard)
-    assert card == made
+    assert card == model
     assert lines[-1].startswith("step 3 of 3: loss ")
     imported = read_for_task(folder / "model.onnx", card, folder / "card.json")
     assert imported.difference in (None, 0), "a build takes it as it is"

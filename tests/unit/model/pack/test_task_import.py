@@ -92,9 +92,9 @@ def test_roles_say_which_outputs_stay(model: Path, tmp_path: Path) -> None:
 def test_what_is_stated_wrongly_is_refused(
     model: Path, tmp_path: Path, changes: dict[str, object], words: str
 ) -> None:
-    asked: dict[str, object] = {"model": model, "out": tmp_path / "out", "task": "tensor"}
+    options: dict[str, object] = {"model": model, "out": tmp_path / "out", "task": "tensor"}
     with pytest.raises(UserError) as refused:
-        import_model(ImportRequest(**(asked | changes)))  # type: ignore[arg-type]
+        import_model(ImportRequest(**(options | changes)))  # type: ignore[arg-type]
     assert words in str(refused.value)
     assert not (tmp_path / "out").exists()
 

@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(data: Path, out: Path, **changes: object) -> Quantization:
+def request(data: Path, out: Path, **changes: object) -> Quantization:
     values = {
         "model": data / "net" / "net.onnx",
         "out": out,
@@ -47,7 +47,7 @@ def asked(data: Path, out: Path, **changes: object) -> Quantization:
 
 
 def run(data: Path, out: Path, **changes: object) -> SweepReport:
-    return quantize(asked(data, out, **changes), lambda line: None)
+    return quantize(request(data, out, **changes), lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def test_a_network_that_is_never_sure_has_no_golden_set(data: Path, tmp_path: Pa
             values = onnx.numpy_helper.to_array(tensor) * np.float32(1e-3)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     onnx.save(model, path)
-    told: list[str] = []
-    quantize(asked(data, tmp_path / "out", model=path, budget=100.0), told.append)
-    assert any("no golden set, which invoke build needs" in line for line in told)
+    messages: list[str] = []
+    quantize(request(data, tmp_path / "out", model=path, budget=100.0), messages.append)
+    assert any("no golden set, which invoke build needs" in line for line in messages)
     assert not (tmp_path / "out" / "golden").exists()
     assert (tmp_path / "out" / "model.onnx").is_file()
 
@@ -209,10 +209,10 @@ def test_no_recipe_in_the_budget_shows_the_frontier_and_writes_nothing(
 ) -> None:
     with pytest.raises(UserError) as caught:
         run(data, tmp_path / "out", budget=-30.0)
-    told = str(caught.value)
-    assert "no recipe of 1 keeps accuracy within -30 points of FP32\n  FP32: 0." in told
-    assert "percentile 99.99 per-channel: accuracy 0." in told
-    assert "next: try --sweep" in told
+    message = str(caught.value)
+    assert "no recipe of 1 keeps accuracy within -30 points of FP32\n  FP32: 0." in message
+    assert "percentile 99.99 per-channel: accuracy 0." in message
+    assert "next: try --sweep" in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -318,8 +318,8 @@ def test_a_label_that_no_image_has_is_not_measured(data: Path, tmp_path: Path) -
 
 def test_networks_given_beside_are_judged_on_the_same_images(data: Path, tmp_path: Path) -> None:
     wide = small_cnn.write_network(tmp_path / "wide", data / "train", channels=16)
-    whole = data / "net" / "net.onnx"
-    report = run(data, tmp_path / "out", beside=(wide, whole), budget=5.0)
+    source = data / "net" / "net.onnx"
+    report = run(data, tmp_path / "out", beside=(wide, source), budget=5.0)
     other, same = report.rivals
     assert (other.row.name, same.row.name) == ("wide/net.onnx", "net/net.onnx")
     assert other.row.accuracy == answers(wide, data / "held").metrics.accuracy

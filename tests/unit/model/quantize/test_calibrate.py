@@ -81,9 +81,9 @@ def test_the_tensor_rounded_worst_is_found(
     """Ranges stretched a thousandfold for one tensor make it the noisiest."""
     rows = list(Inputs(samples=samples[:4], card=card))
     path = prepare(network_file, tmp_path / "prepared.onnx")
-    found = calibrate(path, rows)
-    found.extremes["c"][1] *= 1000
-    int8 = quantize_prepared(path, found, tmp_path / "int8.onnx", Recipe(method="minmax"))
+    ranges = calibrate(path, rows)
+    ranges.extremes["c"][1] *= 1000
+    int8 = quantize_prepared(path, ranges, tmp_path / "int8.onnx", Recipe(method="minmax"))
     worst = noisiest(measure_noise(path, int8, rows), 1)[0]
     assert (worst.tensor, worst.operator) == ("c", "Mul")
     assert worst.local is not None

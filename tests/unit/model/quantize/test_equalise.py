@@ -108,13 +108,13 @@ def test_outliers_move_from_a_norm_into_the_weights(layer: str, tmp_path: Path) 
     model = onnx.load(path)
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 64]), "shape"))
     onnx.save(model, path)
-    channels = calibrate(path, (one[np.newaxis] for one in IMAGES)).channels
+    channels = calibrate(path, (image[np.newaxis] for image in IMAGES)).channels
 
     assert smooth(path, channels, out) == 1
 
     before, after = (outputs(open_session(model), IMAGES) for model in (path, out))
     np.testing.assert_allclose(before, after, rtol=1e-3, atol=1e-3)
-    smoothed = calibrate(out, (one[np.newaxis] for one in IMAGES)).channels["norm"]
+    smoothed = calibrate(out, (image[np.newaxis] for image in IMAGES)).channels["norm"]
     assert (
         smoothed.max() / np.median(smoothed)
         < channels["norm"].max() / np.median(channels["norm"]) / 5

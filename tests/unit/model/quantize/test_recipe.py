@@ -35,8 +35,8 @@ def inputs(samples: tuple[Sample, ...], card: Card) -> Floats:
 
 def quantize(fp32: Path, images: Floats, out: Path, recipe: Recipe = DEFAULT) -> Path:
     prepared = prepare(fp32, out.with_name("prepared.onnx"))
-    found = calibrate(prepared, (one[np.newaxis] for one in images))
-    return quantize_prepared(prepared, found, out, recipe)
+    ranges = calibrate(prepared, (image[np.newaxis] for image in images))
+    return quantize_prepared(prepared, ranges, out, recipe)
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, *OTHERS], ids=str)

@@ -22,8 +22,8 @@ def answers(right: int) -> Answers:
     samples = tuple(
         Sample(path=Path(f"{at}.png"), category=label) for at, label in enumerate(truth)
     )
-    given = [label if at < right else 1 - label for at, label in enumerate(truth)]
-    defect = np.where(np.array(given) == 1, 0.8, 0.2)
+    answers = [label if at < right else 1 - label for at, label in enumerate(truth)]
+    defect = np.where(np.array(answers) == 1, 0.8, 0.2)
     dataset = Dataset(name="made up", labels=LABELS, samples=samples)
     return Answers(
         dataset=dataset, probabilities=np.stack([1 - defect, defect], axis=1), positive=1
@@ -96,10 +96,10 @@ def test_none_in_the_budget_shows_what_there_is(tmp_path: Path, fp32: JudgedNetw
     beaten = candidate(tmp_path, "beaten", 70, time=0.6, size=200)
     with pytest.raises(UserError) as caught:
         choose(fp32, [best, beaten], budget=1.0)
-    told = str(caught.value)
-    assert "no recipe of 2 keeps accuracy within 1 points of FP32\n  FP32: 0.900\n" in told
-    assert "best: accuracy 0.800, 100 bytes, time x0.50" in told
-    assert "beaten" not in told
+    message = str(caught.value)
+    assert "no recipe of 2 keeps accuracy within 1 points of FP32\n  FP32: 0.900\n" in message
+    assert "best: accuracy 0.800, 100 bytes, time x0.50" in message
+    assert "beaten" not in message
 
 
 def test_the_frontier_has_what_nothing_beats_in_everything(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_cards_activation_is_applied(activation: Activation, expected: float
 
 
 @pytest.mark.parametrize(
-    ("expected", "found", "problems"),
+    ("expected", "actual", "problems"),
     [
         ((1.95, "ok"), (2.0, "odd"), []),  # near the threshold
         ((2.2, "odd"), (2.2, "odd"), []),
@@ -89,12 +89,12 @@ def test_the_cards_activation_is_applied(activation: Activation, expected: float
     ],
 )
 def test_answers_agree_but_for_what_is_near_the_threshold(
-    expected: tuple[float, str], found: tuple[float, str], problems: list[str]
+    expected: tuple[float, str], actual: tuple[float, str], problems: list[str]
 ) -> None:
     task = AnomalyTask(anomaly_card(SCORE, threshold=2.0))
     first, second = (
         AnomalyAnswer.model_validate({"class": label, "score": score, "map": None})
-        for score, label in (expected, found)
+        for score, label in (expected, actual)
     )
     assert task.problems(first, second, Agreement(tolerance=0.05)) == problems
 

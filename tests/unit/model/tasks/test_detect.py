@@ -22,7 +22,7 @@ from edgewright.model.tasks.masks import Mask, decode
 from edgewright.model.tasks.task import Agreement
 from tests.unit.model.detectors import LAYOUTS, SIDE, Layout, card_of, random_outputs
 
-WHOLE = Placement(width=SIDE, height=SIDE, scale_x=1, scale_y=1)
+FULL = Placement(width=SIDE, height=SIDE, scale_x=1, scale_y=1)
 # The image of 128 x 64 pixels lies letterboxed in the input of 64 x 64.
 LETTERBOX = Placement(width=128, height=64, scale_x=0.5, scale_y=0.5, top=16)
 
@@ -32,7 +32,7 @@ def predictions(rows: list[list[float]], **changes: object) -> DetectAnswer:
     shape = [1, len(rows), 7]
     outputs = [{"name": "a", "shape": shape, "role": "predictions", "channels": "last"}]
     card = card_of(outputs, detect=changes)
-    return DetectTask(card).answer([np.array([rows], np.float32)], WHOLE)
+    return DetectTask(card).answer([np.array([rows], np.float32)], FULL)
 
 
 def test_a_box_comes_in_pixels_of_the_original_image_and_within_it() -> None:
@@ -77,7 +77,7 @@ def test_distances_are_the_mean_of_their_bins() -> None:
     distances[0, 0, 1, 0] = 0  # half a cell to the left, in the second row
     scores = np.full((1, 3, 2, 2), -20, np.float32)
     scores[0, 2, 1, 0] = 3
-    answer = DetectTask(card).answer([distances.reshape(1, 12, 2, 2), scores], WHOLE)
+    answer = DetectTask(card).answer([distances.reshape(1, 12, 2, 2), scores], FULL)
     assert answer.detections == (Detection(class_="shadow", score=0.952574, box=(0, 16, 48, 48)),)
 
 
@@ -94,7 +94,7 @@ def test_anchors_are_scaled_by_their_own_cell() -> None:
     values = np.full((2, 8, 2, 2), -20, np.float32)
     values[1, :4, 0, 1] = 0  # in the middle of its cell, of the anchor's size
     values[1, 4:6, 0, 1] = 20
-    answer = DetectTask(card_of(outputs)).answer([values.reshape(1, 16, 2, 2)], WHOLE)
+    answer = DetectTask(card_of(outputs)).answer([values.reshape(1, 16, 2, 2)], FULL)
     assert answer.detections == (Detection(class_="crack", score=1, box=(40, 8, 16, 16)),)
 
 
@@ -104,20 +104,20 @@ def test_every_layout_has_candidates_with_finite_boxes(layout: Layout) -> None:
     candidates = read_candidates(card, random_outputs(card, 1))
     assert len(candidates.boxes) == len(candidates.scores) == len(candidates.classes) > 0
     assert np.isfinite(candidates.boxes).all()
-    assert DetectTask(card).answer(random_outputs(card, 1), WHOLE).detections
+    assert DetectTask(card).answer(random_outputs(card, 1), FULL).detections
 
 
 def test_a_class_without_a_label_is_refused() -> None:
     card = card_of([{"name": "a", "shape": [1, -1, 6], "role": "detections"}])
     with pytest.raises(UserError, match="answers with class 7, its card has 3 labels"):
-        DetectTask(card).answer([np.array([[[0, 0, 9, 9, 0.9, 7]]], np.float32)], WHOLE)
+        DetectTask(card).answer([np.array([[[0, 0, 9, 9, 0.9, 7]]], np.float32)], FULL)
 
 
 def test_an_open_size_that_turns_out_wrong_is_refused() -> None:
     card = card_of(LAYOUTS["nms inside"])
     boxes, scores, classes = random_outputs(card, 1)
     with pytest.raises(UserError, match="different numbers of candidates"):
-        DetectTask(card).answer([boxes, scores[:3], classes], WHOLE)
+        DetectTask(card).answer([boxes, scores[:3], classes], FULL)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def seen_things(**settings: Any) -> tuple[DetectTask, DetectAnswer]:
     prototypes[0, 0, :, :8] = 1
     prototypes[0, 1] = 1
     task = DetectTask(card)
-    return task, task.answer([rows, prototypes], WHOLE)
+    return task, task.answer([rows, prototypes], FULL)
 
 
 def test_a_thing_has_the_pixels_of_its_box_where_the_prototypes_say_so() -> None:
@@ -224,9 +224,9 @@ def test_another_mask_of_the_same_box_is_a_problem() -> None:
     assert problem.endswith("overlap 0.091, expected 0.9")
 
 
-def mask_in_tiles(thing: Detection) -> Mask:
-    assert thing.mask is not None
-    return decode(thing.mask, 16, 24)
+def mask_in_tiles(detection: Detection) -> Mask:
+    assert detection.mask is not None
+    return decode(detection.mask, 16, 24)
 
 
 def tiled_things(*boxes: Sequence[int]) -> DetectAnswer:
@@ -262,9 +262,9 @@ def test_masks_of_tiles_lie_on_one_map_of_the_image() -> None:
 
 def test_a_thing_in_two_tiles_has_the_mask_of_its_best() -> None:
     answer = tiled_things([48, 32, 32, 16], [16, 32, 30, 16])
-    (thing,) = answer.detections
-    assert thing.box == (32, 24, 32, 16)
-    mask = mask_in_tiles(thing)
+    (detection,) = answer.detections
+    assert detection.box == (32, 24, 32, 16)
+    mask = mask_in_tiles(detection)
     assert mask[6:10, 8:16].all()
     assert mask.sum() == 32
 

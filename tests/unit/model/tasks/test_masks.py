@@ -11,7 +11,7 @@ from edgewright.model.tasks import masks
 from edgewright.model.tasks.masks import Window, decode, encode, overlap, runs_of
 
 # As pycocotools encodes them.
-KNOWN = [
+PUBLISHED = [
     ([[1, 0], [1, 1]], "021O"),
     ([[0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 0, 1]], "164K"),
     ([[0] * 9] * 9, "a2"),
@@ -19,7 +19,7 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("pixels", "text"), KNOWN)
+@pytest.mark.parametrize(("pixels", "text"), PUBLISHED)
 def test_a_mask_is_cocos_text(pixels: list[list[int]], text: str) -> None:
     mask = np.array(pixels, bool)
     assert encode(mask) == text
@@ -56,9 +56,9 @@ def test_noise_has_no_text() -> None:
 
 
 def test_overlap_is_intersection_over_union() -> None:
-    one, other = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)
-    assert overlap(one, other) == pytest.approx(1 / 3)
-    assert overlap(one & False, other & False) == 1.0
+    left, other = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)
+    assert overlap(left, other) == pytest.approx(1 / 3)
+    assert overlap(left & False, other & False) == 1.0
 
 
 @given(

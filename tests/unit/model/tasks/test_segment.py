@@ -79,8 +79,8 @@ def test_labels_of_the_network_are_taken_as_they_are() -> None:
 
 def test_an_answer_tells_of_labels_that_occur_but_the_background() -> None:
     card = segment_card(output(shape=(1, 2, 2), role="classes"), background="cell")
-    found = SegmentTask(card).answer([np.array([[[0, 2], [0, 0]]], np.float32)], STRETCHED)
-    (segment,) = found.segments
+    answer = SegmentTask(card).answer([np.array([[[0, 2], [0, 0]]], np.float32)], STRETCHED)
+    (segment,) = answer.segments
     assert (segment.class_, segment.area, segment.box) == ("dust", 0.25, (8, 0, 8, 4))
 
 
@@ -93,7 +93,7 @@ def answer(width: int, height: int, pixels: int) -> SegmentAnswer:
 
 
 @pytest.mark.parametrize(
-    ("expected", "found", "problem"),
+    ("expected", "actual", "problem"),
     [
         ((10, 10, 50), (10, 10, 46), None),
         ((10, 10, 50), (10, 10, 44), "crack: overlap 0.880, expected 0.9"),
@@ -104,10 +104,10 @@ def answer(width: int, height: int, pixels: int) -> SegmentAnswer:
     ],
 )
 def test_masks_agree_where_they_overlap_or_hardly_differ(
-    expected: tuple[int, int, int], found: tuple[int, int, int], problem: str | None
+    expected: tuple[int, int, int], actual: tuple[int, int, int], problem: str | None
 ) -> None:
     task = SegmentTask(segment_card(output()))
-    problems = task.problems(answer(*expected), answer(*found), Agreement(overlap=0.9))
+    problems = task.problems(answer(*expected), answer(*actual), Agreement(overlap=0.9))
     assert problems == ([problem] if problem else [])
 
 

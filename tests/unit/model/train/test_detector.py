@@ -169,7 +169,7 @@ def train(
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(
     train: Callable[..., dict[str, torch.Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train("whole")
+    uninterrupted = train("whole")
     loss = detector._loss
     steps: list[int] = []
 
@@ -185,7 +185,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(
         train("parts")
     resumed = train("parts")
     assert len(steps) == 5, "two steps before, two after"
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(torch.equal(uninterrupted[name], resumed[name]) for name in uninterrupted)
 
 
 def test_a_checkpoint_of_another_run_is_refused(

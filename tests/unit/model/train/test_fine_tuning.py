@@ -94,14 +94,14 @@ def test_frozen_stages_keep_imagenet_weights_and_the_others_learn(
 def test_an_interrupted_fine_tuning_goes_on_with_the_same_numbers(
     config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
 ) -> None:
-    whole, first, second = Watch(), Watch(at=8), Watch()
-    train(config, dataset, data, whole)
+    uninterrupted, first, second = Watch(), Watch(at=8), Watch()
+    train(config, dataset, data, uninterrupted)
     cut = replace(config, checkpoint=tmp_path / "cut" / "run.pt")
     cut.checkpoint.parent.mkdir()
     with pytest.raises(KeyboardInterrupt):
         train(cut, dataset, data, first)
     train(cut, dataset, data, second)
-    assert first.losses + second.losses == whole.losses
+    assert first.losses + second.losses == uninterrupted.losses
     pairs = [load_network(c.checkpoint).state_dict() for c in (config, cut)]
     assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
 
@@ -156,9 +156,9 @@ def test_the_head_stays_where_training_makes_it_worse(
     assert watch.share == facts(config.checkpoint)["share_of_fine_tuning"] == 0
     first = LiteClassifier(ARCH, 2)
     first.load_imagenet()
-    kept = load_network(config.checkpoint).backbone.state_dict()
+    weights = load_network(config.checkpoint).backbone.state_dict()
     assert all(
-        torch.equal(value, kept[name]) for name, value in first.backbone.state_dict().items()
+        torch.equal(value, weights[name]) for name, value in first.backbone.state_dict().items()
     )
 
 

@@ -41,8 +41,8 @@ def test_all_images_give_what_training_starts_from(dataset: Dataset, tmp_path: P
     first_weights(network, config)
     fit_head(network, load(data.train, 32, 2, config))
     accuracy, area = validate(network, load(data.validation, 32, 2, config))
-    whole = curve.points[-1]
-    assert (whole.accuracy.mean, whole.auc.mean) == (round(accuracy, 4), round(area, 4))
+    all_images = curve.points[-1]
+    assert (all_images.accuracy.mean, all_images.auc.mean) == (round(accuracy, 4), round(area, 4))
 
 
 def test_the_choices_of_images_differ_and_come_again(dataset: Dataset) -> None:

@@ -65,8 +65,8 @@ def test_the_target_is_met_by_multiples_of_eight(pruned: MobileViT) -> None:
 
 
 def test_the_network_between_blocks_is_as_wide_as_before(pruned: MobileViT) -> None:
-    whole = MobileViT("xxs")
-    for name, module in whole.named_modules():
+    unpruned = MobileViT("xxs")
+    for name, module in unpruned.named_modules():
         if name.endswith(("reduce_1x1.convolution", "fusion.convolution", "output.dense")):
             assert module.weight.shape[0] == pruned.get_submodule(name).weight.shape[0], name
 
@@ -114,9 +114,9 @@ def test_a_pruned_run_trains_and_keeps_its_widths(
     train(config, dataset, parts, Watch())
     half = cost_of(load_network(old.checkpoint), 32).bytes * 9 // 10
     tune = replace(config, checkpoint=new.checkpoint, stages=FULL)
-    made = begin_pruned(old, new, Target(bytes=half), tune)
+    pruned = begin_pruned(old, new, Target(bytes=half), tune)
     train(tune, dataset, split(samples), Watch())
-    assert cost_of(load_network(new.checkpoint), 32) == made.after != made.before
+    assert cost_of(load_network(new.checkpoint), 32) == pruned.after != pruned.before
     source = str(facts(new.checkpoint)["from"])
     assert source.startswith("mobilevit-xxs, 1 epochs from scratch, pruned to")
     with pytest.raises(UserError, match="a run is there already"):

@@ -96,43 +96,49 @@ def test_the_loss_falls_through_the_stages(
     assert [epoch.size for epoch in watch.epochs] == [32, 32, 64, 64]
     assert np.mean(watch.losses[-6:]) < np.mean(watch.losses[:6]) - 0.02
     assert history(config.checkpoint) == watch.epochs
-    told = facts(config.checkpoint)
-    assert (told["architecture"], told["from"]) == ("mobilevit-xxs", "scratch")
-    assert told["resolutions"] == [32, 64]
+    facts_of_run = facts(config.checkpoint)
+    assert (facts_of_run["architecture"], facts_of_run["from"]) == ("mobilevit-xxs", "scratch")
+    assert facts_of_run["resolutions"] == [32, 64]
 
 
 def test_an_interrupted_run_goes_on_with_the_same_numbers(
     config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
 ) -> None:
-    whole, first, second = Watch(), Watch(at=8), Watch()
-    train(config, dataset, data, whole)
+    uninterrupted, first, second = Watch(), Watch(at=8), Watch()
+    train(config, dataset, data, uninterrupted)
     cut = replace(config, checkpoint=tmp_path / "cut.pt")
     with pytest.raises(KeyboardInterrupt):
         train(cut, dataset, data, first)
     train(cut, dataset, data, second)
     assert first.begun + second.begun == [(0, "scratch"), (8, "scratch")]
     assert second.ticks[0].step == 9  # inside the second epoch
-    assert first.losses + second.losses == whole.losses
-    assert [epoch.auc for epoch in first.epochs + second.epochs] == [e.auc for e in whole.epochs]
+    assert first.losses + second.losses == uninterrupted.losses
+    assert [epoch.auc for epoch in first.epochs + second.epochs] == [
+        e.auc for e in uninterrupted.epochs
+    ]
     pairs = [load_network(c.checkpoint).state_dict() for c in (config, cut)]
     assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("is_kept", [True, False])
 def test_batch_statistics_measured_anew_are_kept_where_they_serve_better(
-    kept: bool, config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
+    is_kept: bool,
+    config: TrainConfig,
+    dataset: Dataset,
+    data: Split,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured: list[MobileViT] = []
     monkeypatch.setattr(training, "settle", lambda network, _: measured.append(network))
     monkeypatch.setattr(
         training,
         "validate",
-        lambda network, _: (0.5, 0.9 if (network in measured) == kept else 0.8),
+        lambda network, _: (0.5, 0.9 if (network in measured) == is_kept else 0.8),
     )
     monkeypatch.setattr(training, "calibrate", lambda network, _: centred.append(network))
     centred: list[MobileViT] = []
     train(replace(config, epochs=1), dataset, data, Watch())
-    assert (centred == measured) == kept
+    assert (centred == measured) == is_kept
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(
@@ -148,8 +154,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
 def test_a_run_by_the_clock_ends_on_time(
     config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = iter(range(10_000))
-    monkeypatch.setattr(training, "monotonic", lambda: float(next(now)))
+    clock = iter(range(10_000))
+    monkeypatch.setattr(training, "monotonic", lambda: float(next(clock)))
     watch = Watch()
     train(replace(config, minutes=0.25), dataset, data, watch)
     assert watch.ticks[-2].passed < 1 <= watch.ticks[-1].passed
@@ -160,7 +166,7 @@ def test_no_half_checkpoint_is_left(
     config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(replace(config, epochs=1), dataset, data, Watch())
-    whole = config.checkpoint.read_bytes()
+    checkpoint = config.checkpoint.read_bytes()
 
     def torn(content: object, path: Path) -> None:
         path.write_bytes(b"half")
@@ -169,7 +175,7 @@ def test_no_half_checkpoint_is_left(
     monkeypatch.setattr(torch, "save", torn)
     with pytest.raises(OSError, match="no space"):
         train(config, dataset, data, Watch())
-    assert config.checkpoint.read_bytes() == whole
+    assert config.checkpoint.read_bytes() == checkpoint
 
 
 def test_a_checkpoint_of_another_run_is_refused(
@@ -212,10 +218,10 @@ def test_given_weights_are_taken_where_they_fit(tmp_path: Path) -> None:
     state["classifier.weight"] = torch.zeros(1000, 320)
     torch.save(state, tmp_path / "given.pt")
     network = MobileViT("xxs")
-    told = load_weights(network, tmp_path / "given.pt")
-    assert re.fullmatch(r"given\.pt; 1 of \d+ tensors did not fit", told)
-    taken = network.state_dict()[f"body.{stem}"]
-    torch.testing.assert_close(taken, state[stem].sum(1, keepdim=True))
+    source = load_weights(network, tmp_path / "given.pt")
+    assert re.fullmatch(r"given\.pt; 1 of \d+ tensors did not fit", source)
+    loaded = network.state_dict()[f"body.{stem}"]
+    torch.testing.assert_close(loaded, state[stem].sum(1, keepdim=True))
 
 
 def test_a_run_starts_from_another_ones_averaged_weights(
@@ -224,8 +230,8 @@ def test_a_run_starts_from_another_ones_averaged_weights(
     train(replace(config, epochs=1), dataset, data, Watch())
     network, watch = MobileViT("xxs"), Watch()
     assert load_weights(network, config.checkpoint) == "mobilevit-xxs, 1 epochs from scratch"
-    kept = load_network(config.checkpoint).state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in network.state_dict().items())
+    weights = load_network(config.checkpoint).state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
     other = replace(config, weights=config.checkpoint, checkpoint=tmp_path / "on.pt", epochs=1)
     train(other, dataset, data, watch)
     assert watch.begun == [(0, "mobilevit-xxs, 1 epochs from scratch")]

@@ -68,7 +68,7 @@ class BenchBoard(StandIn):
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
         if argv[0] == "cat":
-            return self._said(argv, json.dumps({"schema": 1, "tolerance": 0.01, "cases": CASES}))
+            return self._answer(argv, json.dumps({"schema": 1, "tolerance": 0.01, "cases": CASES}))
         if argv[:2] == ["sh", "-c"]:
             assert argv[2] == READ
             shown = [
@@ -76,10 +76,10 @@ class BenchBoard(StandIn):
                 for path, text in self.files.items()
                 if any(fnmatchcase(path, pattern) for pattern in argv[5:])
             ]
-            return self._said(argv, "\n".join(shown))
+            return self._answer(argv, "\n".join(shown))
         if argv[1] == "bench":
-            return self._said(argv, json.dumps(BENCH))
-        return self._said(argv, json.dumps(self._run(argv)))
+            return self._answer(argv, json.dumps(BENCH))
+        return self._answer(argv, json.dumps(self._run(argv)))
 
     def _run(self, argv: Sequence[str]) -> dict[str, Any]:
         release = argv[0].split("/")[-3]
@@ -99,7 +99,7 @@ class BenchBoard(StandIn):
         answer = {"version": 1, "command": "run", "model": "small", "load_ms": 31.5}
         return answer | {"threads": threads, "results": results, "thermal": self.thermal}
 
-    def _said(self, argv: Sequence[str], text: str) -> Result:
+    def _answer(self, argv: Sequence[str], text: str) -> Result:
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
 
 
@@ -294,7 +294,7 @@ def test_power_is_of_the_release_alone(releases: tuple[Release, Release]) -> Non
 
 
 def test_sensors_are_read_below_another_folder_by_the_board_s_own_shell(tmp_path: Path) -> None:
-    class Here(StandIn):
+    class LocalStandIn(StandIn):
         def answer(self, argv: Sequence[str], data: bytes) -> Result:
             ended = subprocess.run(argv, capture_output=True, text=True, check=False)
             return Result(
@@ -305,7 +305,7 @@ def test_sensors_are_read_below_another_folder_by_the_board_s_own_shell(tmp_path
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(f"{text}\n")
 
-    reading = Gauge(board=Here(), tree=str(tmp_path)).read()
+    reading = Gauge(board=LocalStandIn(), tree=str(tmp_path)).read()
 
     assert [(power.sensor, power.watts) for power in reading.power] == [("ina226 power1", 2.5)]
     assert reading.temperature_c == 51.0
@@ -533,26 +533,26 @@ def test_a_plateau_is_where_the_heat_stays(
 ) -> None:
     readings = [reading_at(30.0 * n, celsius) for n, celsius in enumerate(temperatures)]
 
-    found = plateau(readings)
+    level = plateau(readings)
 
-    assert (found.at_s if found else None) == at_s
+    assert (level.at_s if level else None) == at_s
 
 
 def soaked(releases: tuple[Release, Release], rise_c: int) -> BoardBench:
     """Each process takes 30 s and heats the board, up to 70 °C."""
-    now = [0.0]
+    clock = [0.0]
 
     def times(board: BenchBoard, release: str, n: int) -> float:
         if n == 1:
-            now[0] += 30
+            clock[0] += 30
             hotter = int(board.files[f"{ZONE}/temp"]) + 1000 * rise_c
             board.files[f"{ZONE}/temp"] = str(min(hotter, 70_000))
         return 20.0
 
     board = BenchBoard(SYSTEM | SENSORS, times)
     plan = Plan(processes=1, runs=6, warmup=1, soak_s=600)
-    bench = bench_of(board, releases[0], plan, clock=lambda: now[0])
-    bench.gauge = Gauge(board=board, clock=lambda: now[0])
+    bench = bench_of(board, releases[0], plan, clock=lambda: clock[0])
+    bench.gauge = Gauge(board=board, clock=lambda: clock[0])
     return bench.run()
 
 
@@ -576,16 +576,16 @@ def test_a_soak_without_a_plateau_says_so(releases: tuple[Release, Release]) -> 
 
 def test_a_soak_of_a_slow_network_ends_in_its_time(releases: tuple[Release, Release]) -> None:
     """A process of a bench would take 13 images: 780 s, in a soak of 600."""
-    now = [0.0]
+    clock = [0.0]
 
     def times(board: BenchBoard, release: str, n: int) -> float:
-        now[0] += 60
+        clock[0] += 60
         return 60_000.0
 
     board = BenchBoard(SYSTEM | SENSORS, times)
     board.usual_ms = 60_000.0
     plan = Plan(processes=1, runs=30, warmup=2, soak_s=600)  # two images are a first look
-    soak = bench_of(board, releases[0], plan, clock=lambda: now[0]).run().soak
+    soak = bench_of(board, releases[0], plan, clock=lambda: clock[0]).run().soak
 
     assert soak is not None
     assert 480 <= soak.seconds <= 660  # a process has one inference that counts, in any case

@@ -25,9 +25,9 @@ def counted(binary: Path, **options: object) -> Counts:
 
 
 def test_every_instruction_is_counted_once(binary: Path) -> None:
-    whole = counted(binary)
+    full = counted(binary)
 
-    assert whole.total(0) == (
+    assert full.total(0) == (
         program.ENTRY_INSTRUCTIONS
         + program.CALLS * program.CALL_INSTRUCTIONS
         + program.EXIT_INSTRUCTIONS

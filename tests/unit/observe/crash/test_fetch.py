@@ -25,15 +25,15 @@ def test_files_are_fetched_in_order_and_half_of_one_is_told(tmp_path: Path, cras
     (crashes / "000000011.crash").write_text(TEXT[:300])
     (crashes / "notes.txt").write_text("somebody's")
 
-    half, whole = fetch_crashes(LocalBoard(), str(tmp_path))
+    half, complete = fetch_crashes(LocalBoard(), str(tmp_path))
 
     assert (half.name, half.crash) == ("000000011.crash", None)
     assert half.problem is not None
     assert "expected registers" in half.problem
-    assert whole.name == "000000012.crash"
-    assert whole.crash is not None
-    assert whole.crash.command == "watch"
-    assert whole.text.rstrip("\n") == TEXT.rstrip("\n")
+    assert complete.name == "000000012.crash"
+    assert complete.crash is not None
+    assert complete.crash.command == "watch"
+    assert complete.text.rstrip("\n") == TEXT.rstrip("\n")
 
 
 def test_a_board_without_crashes_has_none(tmp_path: Path, crashes: Path) -> None:

@@ -98,7 +98,7 @@ class TreeBoard(StandIn):
 
 
 def health_of(
-    folder: Path, changed: dict[str, str | None], survey: Survey = SURVEY, asked: float = 1.7e9
+    folder: Path, changed: dict[str, str | None], survey: Survey = SURVEY, asked_at: float = 1.7e9
 ) -> Health:
     """Of a well board but for some files; None: a file that it lacks."""
     for path, text in {**WELL, **changed}.items():
@@ -108,7 +108,7 @@ def health_of(
     argv = ["sh", "-c", STAND_INS + LOOK, "_", str(folder), ROOT, STORAGE_ERRORS]
     answer = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     files = read_files(TreeBoard(), PATTERNS, str(folder))
-    return parse_health(answer, survey, files, asked=(asked, asked + 0.2))
+    return parse_health(answer, survey, files, asked=(asked_at, asked_at + 0.2))
 
 
 def hurting(checks: Sequence[Check]) -> list[str]:
@@ -271,7 +271,7 @@ def test_releases_and_a_host_key_in_memory_are_gone_after_the_next_start(tmp_pat
 def test_a_clock_is_compared_with_this_machine_s(
     ahead_s: int, grade: str, words: str, tmp_path: Path
 ) -> None:
-    checks = judge(health_of(tmp_path, {}, asked=1.7e9 + ahead_s), A53)
+    checks = judge(health_of(tmp_path, {}, asked_at=1.7e9 + ahead_s), A53)
 
     (clock,) = [check for check in checks if check.name == "clock"]
     assert clock.grade == grade

@@ -38,7 +38,7 @@ def window(**other: Any) -> dict[str, Any]:
 
 def with_file(root: Path, *windows: dict[str, Any]) -> str:
     (root / "drift").mkdir(exist_ok=True)
-    lines = "".join(json.dumps(one) + "\n" for one in windows)
+    lines = "".join(json.dumps(window) + "\n" for window in windows)
     (root / "drift" / "histograms.jsonl").write_text(lines)
     return str(root)
 

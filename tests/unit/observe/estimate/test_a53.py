@@ -62,17 +62,17 @@ def compute(*blocks: Block) -> float:
 def test_a_loop_costs_the_same_wherever_a_page_ends_in_it() -> None:
     loop = [LDR, MUL, VMLAL, ADDS, BX]
     cut = [len(bytes.fromhex("".join(loop[:n]))) for n in range(len(loop))]
-    whole = compute(at(4096, 1000, *loop))
+    full = compute(at(4096, 1000, *loop))
     for n in range(1, len(loop)):
         halves = at(4096, 1000, *loop[:n]), at(4096 + cut[n], 1000, *loop[n:])
-        assert compute(*halves) == whole, n
+        assert compute(*halves) == full, n
 
 
 def test_what_enters_a_block_behind_the_cut_is_counted_by_itself() -> None:
-    loop, rest = [LDR, MUL], [VMLAL, ADDS, BX]
+    loop, tail = [LDR, MUL], [VMLAL, ADDS, BX]
     place = 4096 + len(bytes.fromhex("".join(loop)))
-    halves = at(4096, 600, *loop), at(place, 1000, *rest)
-    apart = compute(at(4096, 600, *loop, *rest)) + compute(at(4096, 400, *rest))
+    halves = at(4096, 600, *loop), at(place, 1000, *tail)
+    apart = compute(at(4096, 600, *loop, *tail)) + compute(at(4096, 400, *tail))
     assert compute(*halves) == apart
 
 

@@ -40,10 +40,10 @@ def board(*, threads: int, budget_ms: int = 1500) -> BoardProfile:
 
 
 def test_what_the_model_misses_by_a_factor_is_calibrated_away() -> None:
-    whole, half = perfect(), perfect(0.5)
+    full, half = perfect(), perfect(0.5)
 
-    assert half.scale == pytest.approx(2 * whole.scale)
-    assert half.error == pytest.approx(whole.error)
+    assert half.scale == pytest.approx(2 * full.scale)
+    assert half.error == pytest.approx(full.error)
 
 
 def test_the_error_is_the_worst_of_the_published_times() -> None:
@@ -96,9 +96,9 @@ def test_a_program_is_counted_once_for_all_boards(
     inputs = (parts.pop("image"),)
     options = ("--release", str(tmp_path.parent))
     program = Program(arch=Arch.ARMHF, cpu="max", options=options, inputs=inputs, **parts)
-    kept = estimate._cache_file(program, CHECKOUT.resources)
-    kept.parent.mkdir(parents=True)
-    kept.write_text(modelled(140.0).model_dump_json())
+    cache_file = estimate._cache_file(program, CHECKOUT.resources)
+    cache_file.parent.mkdir(parents=True)
+    cache_file.write_text(modelled(140.0).model_dump_json())
 
     assert estimate.is_counted(program, CHECKOUT.resources)
     assert estimate.estimate(program, board(threads=1), CHECKOUT.resources).modelled == modelled(
@@ -170,17 +170,17 @@ def test_what_an_estimate_lacks_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "told"),
+    ("budget", "verdict"),
     [
         (50, "latency budget: 50 ms, missed by the whole range"),
         (100, "latency budget: 100 ms, not decided by the estimate"),
         (300, "latency budget: 300 ms, within"),
     ],
 )
-def test_a_build_tells_the_estimate_and_its_verdict(budget: int, told: str) -> None:
+def test_a_build_tells_the_estimate_and_its_verdict(budget: int, verdict: str) -> None:
     result = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
 
     screen = build_screens.estimate_text(result).plain
 
     assert screen.startswith("estimate, not a measurement: ")
-    assert told in screen
+    assert verdict in screen

@@ -76,13 +76,13 @@ class SoakedBoard(StandIn):
 def soak(tmp_path: Path) -> Callable[[SoakedBoard], Soak]:
     release = make_release(tmp_path, root="/opt/edgewright")
 
-    def made(board: SoakedBoard) -> Soak:
+    def soak(board: SoakedBoard) -> Soak:
         edgectl = Edgectl(board=board, root="/opt/edgewright")
         direct = DirectRelease(edgectl=edgectl, release=release.id, right="--holder=test")
         subject = Subject(release=direct, manifest=release.manifest)
         return Soak(subject=subject, second=board, seconds=200, interval_s=0.001)
 
-    return made
+    return soak
 
 
 def test_a_planted_leak_is_found_and_ends_with_4(soak: Callable[[SoakedBoard], Soak]) -> None:
@@ -115,8 +115,8 @@ NOISE = (0, 160, 400, -240, 80)  # bytes: four threads on a clean program
 
 def heap(leak: float, runs: int = 1, samples: int = 17) -> dict[str, object]:
     """What `bench` tells of a process that keeps so many bytes of each inference."""
-    kept = [8_000_000 + round(leak * runs * i) + NOISE[i % len(NOISE)] for i in range(samples)]
-    return {"runs": runs, "bytes": kept}
+    resident = [8_000_000 + round(leak * runs * i) + NOISE[i % len(NOISE)] for i in range(samples)]
+    return {"runs": runs, "bytes": resident}
 
 
 def test_the_heap_tells_a_leak_of_1_kib_within_16_inferences(

@@ -48,10 +48,10 @@ def test_only_the_network_is_left_and_it_does_not_round() -> None:
     take_out_quantizers(model)
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run(["y"], {"x": np.full((1, 1, 1, 1), 0.3, np.float32)})
+    (output,) = session.run(["y"], {"x": np.full((1, 1, 1, 1), 0.3, np.float32)})
 
     assert [node.op_type for node in model.graph.node] == ["Conv"]
-    np.testing.assert_allclose(found.ravel(), 0.3 * WEIGHT.ravel() * SCALES, rtol=1e-6)
+    np.testing.assert_allclose(output.ravel(), 0.3 * WEIGHT.ravel() * SCALES, rtol=1e-6)
 
 
 @pytest.mark.parametrize("is_told", [True, False])

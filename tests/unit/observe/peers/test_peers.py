@@ -29,17 +29,17 @@ def test_a_peer_that_is_not_known_is_told() -> None:
 
 
 def test_symbols_do_not_weigh() -> None:
-    whole = ELF / "unstripped"
+    binary = ELF / "unstripped"
 
-    assert peers.stripped_size(whole) < whole.stat().st_size
+    assert peers.stripped_size(binary) < binary.stat().st_size
 
 
 def test_dependencies_of_dependencies_weigh_and_libc_does_not(tmp_path: Path) -> None:
     (tmp_path / "libonnxruntime.so.1").write_bytes((ELF / "libonnxruntime.so.1").read_bytes())
 
-    found = peers.dependencies(ELF / "client", tmp_path)
+    libraries = peers.dependencies(ELF / "client", tmp_path)
 
-    assert [path.name for path in found] == ["libonnxruntime.so.1"]
+    assert [path.name for path in libraries] == ["libonnxruntime.so.1"]
 
 
 def test_the_wheel_of_onnxruntime_is_for_64_bits_alone(tmp_path: Path) -> None:

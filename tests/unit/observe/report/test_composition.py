@@ -125,11 +125,11 @@ def test_weights_go_to_the_first_node_that_takes_them(tmp_path: Path) -> None:
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(model.SerializeToString(), options)
 
-    made = network_composition("model/model.ort", tmp_path / "model.ort")
+    composition = network_composition("model/model.ort", tmp_path / "model.ort")
 
-    sizes = {part.name: part.bytes for part in made.parts}
+    sizes = {part.name: part.bytes for part in composition.parts}
     assert (sizes["MatMul"], sizes["Gemm"]) == (8 * 64 * 4, 8 * 64 * 4)
-    assert sum(sizes.values()) == made.bytes == (tmp_path / "model.ort").stat().st_size
+    assert sum(sizes.values()) == composition.bytes == (tmp_path / "model.ort").stat().st_size
 
 
 @pytest.mark.parametrize("content", [b"", b"model one", bytes(4000), b"\xff" * 4000])
