@@ -84,6 +84,22 @@ def run_arguments(run: str) -> list[str]:
         ) from fault
 
 
+def watched_arguments(run: str, attach: bool, seconds: int, most: int) -> list[str]:
+    """Of the program that a command watches for so many seconds, at most `most`.
+
+    Raises UserError for another time, or for a program to start and one that runs already.
+    """
+    if not 1 <= seconds <= most:
+        raise UserError(
+            f"--seconds={seconds}",
+            f"expected 1 to {most:,}",
+            next="the same command without --seconds",
+        )
+    if run and attach:
+        raise UserError("--run, --attach", "expected one of them", next="leave one of them out")
+    return run_arguments(run)
+
+
 def current_program(board: Board, root: str, stores: Sequence[Path]) -> Subject:
     """The `edge-infer` of the release that is current there. Raises TargetError and UserError."""
     manifest = install.status(board, root).manifest

@@ -14,7 +14,7 @@ from edgewright.base.layout import expanded
 from edgewright.cli import screens
 from edgewright.cli.common import ERR, OUT, Json, Reach, task, workspace, write_document
 from edgewright.cli.crash import Symbols, symbol_folders
-from edgewright.cli.debug import run_arguments
+from edgewright.cli.debug import watched_arguments
 from edgewright.deploy import install
 from edgewright.deploy.remote import Board
 from edgewright.deploy.smoke import read_golden
@@ -55,15 +55,10 @@ def profile(
     json: Json = False,
 ) -> None:
     """Draw where edge-infer's time goes. Example: invoke profile --board=a53-som --emulated"""
-    if not 1 <= seconds <= MOST_SECONDS:
-        raise UserError(
-            f"--seconds={seconds}",
-            f"expected 1 to {MOST_SECONDS:,}",
-            next="the same command without --seconds",
-        )
-    if run and attach:
-        raise UserError("--run, --attach", "expected one of them", next="leave one of them out")
-    arguments, stores = run_arguments(run), symbol_folders(symbols)
+    arguments, stores = (
+        watched_arguments(run, attach, seconds, MOST_SECONDS),
+        symbol_folders(symbols),
+    )
     page = expanded(out) if out else workspace().build(reach.board).reports / "profile.html"
     with reach.connect() as board:
         manifest, arguments, sampling = _sampled(reach, board, arguments, seconds, attach=attach)

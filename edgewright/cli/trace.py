@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.base.errors import TargetError, UserError
+from edgewright.base.errors import TargetError
 from edgewright.base.files import replacing
 from edgewright.base.layout import expanded, user_cache
 from edgewright.cli import screens
 from edgewright.cli.common import ERR, OUT, Json, Reach, say, task, workspace, write_document
-from edgewright.cli.debug import run_arguments
+from edgewright.cli.debug import watched_arguments
 from edgewright.deploy import install
 from edgewright.deploy.remote import Board
 from edgewright.observe.tool_bundle import STRACE, ToolBundle, debian_tool
@@ -37,15 +37,10 @@ def trace(
     json: Json = False,
 ) -> None:
     """Trace system calls of edge-infer on a board. Example: invoke trace --board=a53-som --lab"""
-    if not 1 <= seconds <= MOST_SECONDS:
-        raise UserError(
-            f"--seconds={seconds}",
-            f"expected 1 to {MOST_SECONDS:,}",
-            next="the same command without --seconds",
-        )
-    if run and attach:
-        raise UserError("--run, --attach", "expected one of them", next="leave one of them out")
-    arguments, build = run_arguments(run), workspace().build(reach.board)
+    arguments, build = (
+        watched_arguments(run, attach, seconds, MOST_SECONDS),
+        workspace().build(reach.board),
+    )
     log = build.logs / "strace.log"
     strace = debian_tool(STRACE, reach.profile.abi.arch, user_cache(), log)
     file = expanded(out) if out else build.reports / "trace.txt"

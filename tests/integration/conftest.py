@@ -37,6 +37,7 @@ from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release
 from tests.boards import make_release
+from tests.browser import Browser, browser
 from tests.checkout import checkout
 from tests.integration.checkers import (
     SANITIZERS,
@@ -174,6 +175,12 @@ def end_containers(names: Iterable[str]) -> None:
     for name in names:
         subprocess.run(["docker", "stop", "--time", "30", name], capture_output=True, check=False)
         subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    with browser() as tab:
+        yield tab
 
 
 @pytest.fixture(scope="module")

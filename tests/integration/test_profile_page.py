@@ -1,6 +1,5 @@
 """The page of `profile` in Chromium: drawn, self-contained, by keyboard, hostile, narrow, dark."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from edgewright.observe.board_stream import Ending
 from edgewright.observe.profile.page import render
 from edgewright.observe.profile.report import ProfileReport, SampledStack, function_shares
-from tests.browser import Browser, browser
+from tests.browser import Browser
 from tests.reports import HOSTILE
 
 MULTIPLY = "edgewright::multiply"
@@ -44,12 +43,6 @@ REPORT = ProfileReport(
 DRAWN = "document.querySelectorAll('#flame button').length === 8"
 FOCUSED = "document.activeElement.textContent"
 WIDTH = "document.activeElement.style.width"
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    with browser() as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")

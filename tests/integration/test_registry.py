@@ -20,10 +20,9 @@ from edgewright.release.manifest import Release
 from edgewright.release.minisign import PublicKey
 from edgewright.release.oci_store import OciStore
 from edgewright.release.registry import EMPTY, EMPTY_TYPE, artifact, descriptor, digest_of
-from tests.boards import make_release
 from tests.registry import running_registry
 from tests.signing import signer
-from tests.unit.release.test_evidence import with_evidence
+from tests.unit.release.test_evidence import signed_release
 
 BOARD = "board"
 
@@ -58,10 +57,7 @@ def store(registry: int) -> OciStore:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[str], Release]:
     def signed(model: str) -> Release:
-        folder = tmp_path / f"made-{model}"
-        release = with_evidence(make_release(folder, root="/opt", model=model.encode()))
-        order.sign_release(release, signer())
-        return release
+        return signed_release(tmp_path / f"made-{model}", model=model.encode())
 
     return signed
 

@@ -1,22 +1,15 @@
 """The page of `report` in Chromium: drawn, self-contained, by keyboard, hostile, narrow, dark."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgewright.observe.report.page import render
 from tests import reports
-from tests.browser import Browser, browser
+from tests.browser import Browser
 
 CHARTS = ("treemap", "network", "histogram", "runs", "temperature", "clock", "power")
 DRAWN = "document.querySelectorAll('#{} svg path').length > 3"
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    with browser() as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")

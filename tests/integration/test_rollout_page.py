@@ -1,7 +1,6 @@
 """The page of `fleet.serve` in Chromium: live, by keyboard, hostile, large, narrow and dark."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,11 @@ from edgewright.fleet.rollout import page, report
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import Role
-from tests.browser import Browser, browser
+from tests.browser import Browser
 from tests.serving import judge_bread, plan_bread, serving, token_of
 
 HOSTILE = "<img src=x onerror=document.title=1>-{}"
 COUNT = "document.getElementById('count').textContent"
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    with browser() as tab:
-        yield tab
 
 
 @pytest.fixture

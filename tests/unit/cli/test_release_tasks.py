@@ -17,7 +17,7 @@ from tests.boards import make_release
 from tests.schemas import require_valid
 from tests.signing import signer
 from tests.unit.cli.test_program import run
-from tests.unit.release.test_evidence import INGREDIENTS, with_evidence
+from tests.unit.release.test_evidence import INGREDIENTS, signed_release, with_evidence
 
 Shown = pytest.CaptureFixture[str]
 
@@ -29,8 +29,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
-    release = with_evidence(make_release(tmp_path / "one", root="/opt"))
-    order.sign_release(release, signer())
+    release = signed_release(tmp_path / "one")
     monkeypatch.setattr("edgewright.release.latest.release_of", lambda _: release)
     return release
 

@@ -16,13 +16,12 @@ import pytest
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
 from edgewright.base.files import HashedFile
-from edgewright.release import channels, http_store, order, published, web
+from edgewright.release import channels, http_store, published, web
 from edgewright.release.http_store import HttpStore
 from edgewright.release.manifest import Release
 from edgewright.release.store import Contents
-from tests.boards import make_release
 from tests.signing import signer
-from tests.unit.release.test_evidence import with_evidence
+from tests.unit.release.test_evidence import signed_release
 from tests.web_server import AnsweringHandler, serving
 
 BOARD = "board"
@@ -124,9 +123,7 @@ def store(server: Server) -> HttpStore:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    release = with_evidence(make_release(tmp_path / "one", root="/opt"))
-    order.sign_release(release, signer())
-    return release
+    return signed_release(tmp_path / "one")
 
 
 def publish(release: Release, store: HttpStore) -> published.Publication:

@@ -12,13 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
-from edgewright.release import oci_store, order, published, registry, web
+from edgewright.release import oci_store, published, registry, web
 from edgewright.release.manifest import Release
 from edgewright.release.oci_store import OciStore
 from edgewright.release.registry_login import docker_credentials
-from tests.boards import make_release
 from tests.signing import signer
-from tests.unit.release.test_evidence import with_evidence
+from tests.unit.release.test_evidence import signed_release
 from tests.unit.release.test_http_store import pull_to_a_full_disk
 from tests.web_server import AnsweringHandler, serving
 
@@ -121,9 +120,7 @@ def store_of(server: Server, authorization: str | None = None) -> OciStore:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    release = with_evidence(make_release(tmp_path / "one", root="/opt"))
-    order.sign_release(release, signer())
-    return release
+    return signed_release(tmp_path / "one")
 
 
 def publish(release: Release, store: OciStore) -> published.Publication:

@@ -24,7 +24,7 @@ from tests import v0_1_0
 from tests.boards import make_release
 from tests.memory import Memory
 from tests.signing import signer
-from tests.unit.release.test_evidence import INGREDIENTS, with_evidence
+from tests.unit.release.test_evidence import INGREDIENTS, signed_release, with_evidence
 
 BOARD = "board"
 
@@ -43,10 +43,7 @@ def store(tmp_path: Path) -> FolderStore:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[str], Release]:
     def signed(model: str) -> Release:
-        folder = tmp_path / f"made-{model}"
-        release = with_evidence(make_release(folder, root="/opt", model=model.encode()))
-        order.sign_release(release, signer())
-        return release
+        return signed_release(tmp_path / f"made-{model}", model=model.encode())
 
     return signed
 
