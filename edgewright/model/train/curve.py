@@ -26,13 +26,14 @@ def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:
     score_axes.plot(
         numbers, [e.accuracy for e in epochs], color=GREEN, marker=".", label="accuracy"
     )
-    loss_axes.set(xlabel="epoch", ylabel="training loss", title=title)
+    loss_axes.set(xlabel="epoch", ylabel="training loss")
+    loss_axes.set_title(title, pad=20)
     score_axes.set_ylabel("on the validation part, averaged weights")
     for epoch, size in _resolution_changes(epochs):
         loss_axes.axvline(epoch + 0.5, color="grey", linestyle=":", linewidth=1)
-        loss_axes.text(
-            epoch + 0.55, 0.98, f"{size} px", transform=loss_axes.get_xaxis_transform(), va="top"
-        )
+        # Above the axes, where no curve runs through it.
+        across = loss_axes.get_xaxis_transform()
+        loss_axes.text(epoch + 0.5, 1.01, f"{size} px", transform=across, ha="center", va="bottom")
     loss_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return write_svg(figure, out)
