@@ -79,6 +79,7 @@ def export(
     *,
     maintainer: str = MAINTAINER,
     key: ArtifactKey | None = None,
+    slot: str = "",
 ) -> ExportReport:
     return export_release(
         ExportRequest(
@@ -87,5 +88,6 @@ def export(
             folder=folder,
             maintainer=maintainer,
             key=key or ArtifactKey(),
+            slot=slot,
         )
     )

@@ -27,6 +27,7 @@ class ExportOptions:
     out: Annotated[str, "folder for the file; default: beside the release"] = ""
     maintainer: Annotated[str, "deb: whom to ask, as in 'Line 3 <line3@example.com>'"] = ""
     certificate: Annotated[str, "rauc, swu: X.509 certificate that the file is signed by, PEM"] = ""
+    slot: Annotated[str, "rauc: write the release to slots of this class; default: no slot"] = ""
     private_key: Annotated[str, "rauc, swu, mender: private key that signs the file, PEM"] = ""
 
 
@@ -44,6 +45,7 @@ def export(c: Context, options: ExportOptions, json: Json = False) -> None:
                 certificate=_file("--certificate", options.certificate),
                 private=_file("--private-key", options.private_key),
             ),
+            slot=options.slot,
         )
     )
     if json:

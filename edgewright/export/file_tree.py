@@ -20,13 +20,13 @@ def write_tar(exported: Exported, out: Path) -> None:
     No updater owns it: the first deploy to the board takes it over.
     """
     root = exported.release.manifest.deploy_root.strip("/")
-    write_file(out, tar_bytes(below(root, _deploy_root(exported)), exported.epoch), mode=0o644)
+    write_file(out, tar_bytes(below(root, deploy_root(exported)), exported.epoch), mode=0o644)
 
 
 def write_ostree(exported: Exported, out: Path) -> None:
     """A repository with one commit, in a tar: `ostree pull-local` takes it. Made by `ostree`."""
     owner = {"owner": text("ostree\n")}  # `edgectl` deploys nothing into it
-    tree = below(OSTREE_ROOT, {**_deploy_root(exported), **owner})
+    tree = below(OSTREE_ROOT, {**deploy_root(exported), **owner})
     with tempfile.TemporaryDirectory(prefix="edgewright-ostree-") as scratch:
         folder, repo = Path(scratch) / "tree", Path(scratch) / "repo"
         folder.mkdir()
@@ -48,8 +48,11 @@ def write_ostree(exported: Exported, out: Path) -> None:
         write_file(out, tar_bytes(_repository(repo), exported.epoch), mode=0o644)
 
 
-def _deploy_root(exported: Exported) -> Tree:
-    """Without the signature: a board that has one and no floor has lost its floor."""
+def deploy_root(exported: Exported) -> Tree:
+    """The release, current, and `edgectl`.
+
+    Without the signature: a board that has one and no floor has lost its floor.
+    """
     files = exported.release_files()
     del files[SIGNATURE]
     folder = f"releases/{exported.release.id}"

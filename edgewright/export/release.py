@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from edgewright.base.digest import file_sha256
+from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.schema import Document
-from edgewright.export import deb, file_tree, oci, updaters
+from edgewright.export import deb, file_tree, oci, rauc, updaters
 from edgewright.export.exported import Exported
 from edgewright.export.updaters import ArtifactKey
 
@@ -45,6 +46,7 @@ class ExportRequest:
     folder: Path  # that the file is written into
     maintainer: str = ""  # "NAME <ADDRESS>"; of a Debian package
     key: ArtifactKey = field(default_factory=ArtifactKey)
+    slot: str = ""  # of RAUC: the class of the slots that the release is written to
 
 
 class ExportReport(Document):
@@ -68,7 +70,7 @@ def export_release(request: ExportRequest) -> ExportReport:
     cannot have.
     """
     exported = request.exported
-    path = request.folder / exported.file_name(ENDINGS[request.format])
+    path = request.folder / exported.file_name(_ending(request))
     make_folder(request.folder)
     _writer(request)(path)
     return ExportReport(
@@ -82,13 +84,28 @@ def export_release(request: ExportRequest) -> ExportReport:
     )
 
 
+def _ending(request: ExportRequest) -> str:
+    """Raises UserError for a slot where there is none."""
+    ending = ENDINGS[request.format]
+    if not request.slot:
+        return ending
+    if request.format is not Format.RAUC:
+        raise UserError(
+            f"--slot={request.slot}",
+            f"{request.format} has no slots",
+            next="invoke release.export --format=rauc",
+        )
+    rauc.require_slot_class(request.slot)
+    return f".{request.slot}{ending}"
+
+
 def _writer(request: ExportRequest) -> Callable[[Path], None]:
     exported, key = request.exported, request.key
     writers: Mapping[Format, Callable[[Path], None]] = {
         Format.DEB: functools.partial(deb.write_deb, exported, request.maintainer),
         Format.TAR: functools.partial(file_tree.write_tar, exported),
         Format.OCI: functools.partial(oci.write_image, exported),
-        Format.RAUC: functools.partial(updaters.write_rauc, exported, key),
+        Format.RAUC: functools.partial(rauc.write_rauc, exported, key, request.slot),
         Format.SWU: functools.partial(updaters.write_swu, exported, key),
         Format.MENDER: functools.partial(updaters.write_mender, exported, key),
         Format.OSTREE: functools.partial(file_tree.write_ostree, exported),

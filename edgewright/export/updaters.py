@@ -1,4 +1,4 @@
-"""Artifacts of RAUC, SWUpdate and Mender that bring the installer and run it on the board."""
+"""Artifacts of SWUpdate and Mender that bring the installer and run it on the board."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,28 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.base.errors import UserError
 from edgewright.base.files import write_file
 from edgewright.export import tools
 from edgewright.export.exported import Exported
-from edgewright.export.installer import installer, self_extracting
+from edgewright.export.installer import self_extracting
 from edgewright.export.trees import File, Tree, normalized_tar, text, write_tree
 
 SCRIPT = "install-release"  # the installer as one file
 
-# The handler takes the place of RAUC's own, so no slot is written: the deploy root is the board's.
-_RAUC_MANIFEST = """\
-[update]
-compatible={compatible}
-version={version}
-description={summary}
-
-[bundle]
-format=plain
-
-[handler]
-filename=install
-"""
 # Any revision of the board: whether it is of the release's kind, `edgectl` decides.
 _SW_DESCRIPTION = """\
 software =
@@ -53,36 +39,13 @@ class ArtifactKey:
     private: Path | None = None  # PEM
 
 
-def write_rauc(exported: Exported, key: ArtifactKey, out: Path) -> None:
-    """A bundle with a handler, signed, by `rauc`. Raises UserError."""
-    if key.certificate is None or key.private is None:
-        raise UserError(
-            "rauc",
-            "takes no bundle that is not signed by a certificate",
-            next="invoke release.export --board=… --format=rauc --certificate=cert.pem "
-            "--private-key=key.pem",
-        )
-    manifest = _RAUC_MANIFEST.format(
-        compatible=exported.release.manifest.compatible,
-        version=exported.version,
-        summary=exported.summary,
-    )
-    tree = {**installer(exported, "rauc"), "manifest.raucm": text(manifest)}
-    with _written(tree, exported) as folder:
-        bundle = folder.parent / "bundle.raucb"
-        keys = [f"--cert={key.certificate}", f"--key={key.private}"]
-        argv = [*tools.clock_at(exported.epoch), tools.program("rauc"), *keys]
-        tools.run([*argv, "bundle", str(folder), str(bundle)], epoch=exported.epoch)
-        write_file(out, bundle.read_bytes(), mode=0o644)
-
-
 def write_swu(exported: Exported, key: ArtifactKey, out: Path) -> None:
     """An image of SWUpdate that runs the installer, by `swugenerator`. Raises UserError."""
     description = _SW_DESCRIPTION.format(
         version=exported.version, summary=exported.summary, script=SCRIPT
     )
     tree = {"sw-description": text(description), SCRIPT: _installer(exported, "swupdate")}
-    with _written(tree, exported) as folder:
+    with written(tree, exported) as folder:
         image = folder.parent / "image.swu"
         files = ["-s", str(folder / "sw-description"), "-a", str(folder), "-o", str(image)]
         argv = [*tools.module("swugenerator.main"), *files, *_swu_signature(key), "create"]
@@ -102,7 +65,7 @@ def _swu_signature(key: ArtifactKey) -> list[str]:
 
 def write_mender(exported: Exported, key: ArtifactKey, out: Path) -> None:
     """An artifact for Mender's update module `script`, by `mender-artifact`. Raises UserError."""
-    with _written({SCRIPT: _installer(exported, "mender")}, exported) as folder:
+    with written({SCRIPT: _installer(exported, "mender")}, exported) as folder:
         artifact = folder.parent / "artifact.mender"
         sign = [f"--key={key.private}"] if key.private else []
         argv = [tools.program("mender-artifact"), "write", "module-image", "--type=script"]
@@ -120,7 +83,7 @@ def _installer(exported: Exported, owner: str) -> File:
 
 
 @contextmanager
-def _written(tree: Tree, exported: Exported) -> Iterator[Path]:
+def written(tree: Tree, exported: Exported) -> Iterator[Path]:
     """The tree in a folder of its own, beside which there is room for what a tool makes of it."""
     with tempfile.TemporaryDirectory(prefix="edgewright-export-") as scratch:
         folder = Path(scratch) / "content"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -243,7 +244,7 @@ def test_an_updaters_artifact_installs_the_release_when_it_is_run(
 
 RAUC = """\
 export DBUS_STARTER_BUS_TYPE=session
-rauc --conf=system.conf --override-boot-slot=A service > service.log 2>&1 &
+rauc --conf=system.conf --override-boot-slot="$0" service > service.log 2>&1 &
 service=$!
 sleep 2
 code=0
@@ -273,7 +274,11 @@ def rauc(folder: Path, key: ArtifactKey) -> list[str]:
     (folder / "slot").write_bytes(bytes(1 << 20))
     system = SYSTEM.format(compatible=COMPATIBLE, folder=folder, certificate=key.certificate)
     (folder / "system.conf").write_text(system)
-    return ["dbus-run-session", "--", "sh", "-c", RAUC, "_"]
+    return rauc_install(booted="A")
+
+
+def rauc_install(booted: str) -> list[str]:
+    return ["dbus-run-session", "--", "sh", "-c", RAUC, booted]
 
 
 def swupdate(folder: Path, key: ArtifactKey) -> list[str]:
@@ -357,6 +362,92 @@ def test_an_updater_installs_and_updates_and_is_refused_what_fails(
     assert f"belong to {owner}" in refusal.stderr
     (root / "owner").unlink()  # the board is taken out of the updater's care
     assert process.capture(begin, input=order).returncode == 0
+
+
+# Two groups of slots, as on a board with A and B; each system has the release's slot beside it.
+SLOTS = """\
+[system]
+compatible={compatible}
+bootloader=noop
+mountprefix={folder}/mounts
+statusfile={folder}/status
+
+[keyring]
+path={certificate}
+
+[slot.rootfs.0]
+device={folder}/system-a
+type=raw
+bootname=A
+
+[slot.rootfs.1]
+device={folder}/system-b
+type=raw
+bootname=B
+
+[slot.app.0]
+device={folder}/app-a
+type=ext4
+parent=rootfs.0
+
+[slot.app.1]
+device={folder}/app-b
+type=ext4
+parent=rootfs.1
+"""
+
+
+@contextmanager
+def mounted(device: Path, place: Path) -> Iterator[Path]:
+    place.mkdir(exist_ok=True)
+    check(["mount", "-o", "ro,loop", str(device), str(place)])
+    try:
+        yield place
+    finally:
+        check(["umount", str(place)])
+
+
+@pytest.mark.docker
+@pytest.mark.nightly
+@pytest.mark.skipif(os.getuid() != 0, reason="RAUC mounts the slots")
+def test_rauc_writes_the_release_to_the_app_slot_that_is_not_booted(
+    host_edgectl: Path, key: ArtifactKey, tmp_path: Path
+) -> None:
+    for slot in ("system-a", "system-b", "app-a", "app-b"):
+        (tmp_path / slot).write_bytes(bytes(8 << 20))
+    system = SLOTS.format(compatible=COMPATIBLE, folder=tmp_path, certificate=key.certificate)
+    (tmp_path / "system.conf").write_text(system)
+
+    def install(name: str, booted: str, exit_code: int = 0) -> tuple[Release, int]:
+        release = signed_release(
+            tmp_path / name,
+            host_edgectl,
+            model=name.encode(),
+            edge_infer=program(documents(), exit_code),
+        )
+        file = export(release, Format.RAUC, tmp_path / name, key=key, slot="app").file
+        ended = process.capture([*rauc_install(booted), file], cwd=tmp_path, timeout=120)
+        return release, ended.returncode
+
+    def current(slot: str) -> str:
+        with mounted(tmp_path / slot, tmp_path / "root") as root:
+            assert (root / "owner").read_text() == "rauc\n"
+            release = load_release((root / "current").resolve())
+            status = check([str(root / "bin" / "edgectl"), "status", f"--root={root}"]).stdout
+            assert json.loads(status)["current"] == release.id
+            return release.id
+
+    first, code = install("one", "A")
+    assert (code, current("app-b")) == (0, first.id)
+    second, code = install("two", "B")
+    assert (code, current("app-a"), current("app-b")) == (0, second.id, first.id)
+
+    # What fails its self-test ends the installation; the system that runs keeps its slot.
+    broken, code = install("bad", "A", exit_code=1)
+    assert code != 0
+    assert f"release {broken.id}: self-test of " in (tmp_path / "service.log").read_text()
+    assert current("app-a") == second.id
+    assert "status=ok" in (tmp_path / "status").read_text()
 
 
 @pytest.mark.docker

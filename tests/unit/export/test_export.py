@@ -14,7 +14,7 @@ from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.workspace import add_image_build
 from edgewright.cli.export import exported
-from edgewright.export import installer
+from edgewright.export import installer, rauc
 from edgewright.export.release import Format
 from edgewright.export.trees import File, Folder, Link, Tree, tar_bytes, write_tree
 from edgewright.release import order
@@ -159,6 +159,44 @@ def test_a_bundle_of_rauc_needs_a_certificate(release: Release, tmp_path: Path) 
         export(release, Format.RAUC, tmp_path)
 
     assert "--certificate=cert.pem" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("format", "slot", "words"),
+    [
+        (Format.DEB, "app", r"--slot=app: deb has no slots\nnext: "),
+        (Format.RAUC, "app.0", r"--slot=app\.0: is no class of slots\n  expected: X of a group "),
+    ],
+)
+def test_slots_are_named_by_their_class_and_are_rauc_s(
+    release: Release, tmp_path: Path, format: Format, slot: str, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        export(release, format, tmp_path, slot=slot)
+
+
+@pytest.mark.parametrize("exit_code", [0, 7])
+def test_a_slot_is_tested_by_every_program_of_the_release(tmp_path: Path, exit_code: int) -> None:
+    """In the folder of the release, as `edgectl` does it."""
+    place = tmp_path / "slot" / "releases" / "one"
+    (place / "bin").mkdir(parents=True)
+    (tmp_path / "slot" / "current").symlink_to("releases/one")
+    program = place / "bin" / "edge-infer"
+    program.write_text(f'#!/bin/sh\necho "$PWD $*" > log; exit {exit_code}\n')
+    program.chmod(0o755)
+    release = signed_release(tmp_path / "built", speaking(tmp_path, ELF / "good-v8"))
+    hook = rauc._hook(exported(release))
+
+    def call(event: str) -> process.Result:
+        env = {"RAUC_SLOT_MOUNT_POINT": str(tmp_path / "slot")}
+        return process.capture(["sh", "-c", hook, "hook", event], env=env)
+
+    assert (call("slot-pre-install").returncode, (place / "log").exists()) == (0, False)
+    ended = call("slot-post-install")
+    assert (place / "log").read_text().endswith("current selftest --release .\n")
+    assert ended.returncode == (3 if exit_code else 0)
+    failed = f"release {release.id}: self-test of ./bin/edge-infer ended with exit code 7\n"
+    assert ended.stderr == (failed if exit_code else "")
 
 
 def test_a_release_that_is_not_signed_is_not_exported(release: Release) -> None:
