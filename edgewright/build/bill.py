@@ -11,7 +11,7 @@ import re
 import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -436,6 +436,8 @@ def _compiler_libraries(linked: Linked, licences: _Licences) -> Iterator[Ingredi
             inside |= set(COMPILER_LIBRARIES) - by_board
     for name in sorted(inside):
         package = linked.compiler.get(name)
+        if package and name == "libstdc++.a" and packages.CXX_LIBRARY in linked.packages:
+            package = _debian_twin(package, linked.resources)
         texts = package.texts if package else {}
         yield Ingredient(
             ref=name,
@@ -447,6 +449,19 @@ def _compiler_libraries(linked: Linked, licences: _Licences) -> Iterator[Ingredi
             purl=package.purl if package else None,
             notes={"archive": name} | ({"package": package.name} if package else {}),
         )
+
+
+def _debian_twin(package: CompilerPackage, resources: Resources) -> CompilerPackage:
+    """The C++ library that takes the place of the cross compiler's: of the same source."""
+    pin = read_recipe(resources.recipes / packages.CXX_LIBRARY).debian[0]
+    version = debian_version(pin.file)
+    return replace(
+        package,
+        name=pin.package,
+        version=version,
+        source_version=version,
+        purl=source_purl(package.source, version),
+    )
 
 
 def _model(inputs: BillInputs) -> Iterator[Ingredient]:

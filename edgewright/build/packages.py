@@ -35,6 +35,7 @@ SHARED_RECIPES = (SOURCES, PROGRAMS, SDK_LIBRARIES)
 # In the order in which they are built: libspng is linked with zlib.
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 XNNPACK = "xnnpack"
+CXX_LIBRARY = "libstdc++"
 RUNTIME = RUNTIME_RECIPE
 SDK = "onnxruntime-sdk"
 LIBEDGE = "libedge"
@@ -48,7 +49,10 @@ EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name 
     "yyjson": ("yyjson", "yyjson"),
     "zstd": ("libzstd", "zstd"),
 }
-RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, SDK, LIBEDGE, PROGRAM, *EDGECTL_LIBRARIES, EDGECTL)
+RECIPES = (
+    *(*LIBRARIES, XNNPACK, CXX_LIBRARY, RUNTIME, SDK, LIBEDGE, PROGRAM),
+    *(*EDGECTL_LIBRARIES, EDGECTL),
+)
 
 
 class Package(Part):
@@ -74,6 +78,7 @@ class PackageInputs:
     linkage: str = "static"
     kernels: str = "stock"
     xnnpack_core: str | None = None  # None: ONNX Runtime without XNNPACK's provider
+    cxx_library: Literal["compiler", "debian"] = "compiler"  # whose libstdc++.a goes in
     sources: Literal["needed", "all"] = "needed"  # of the runtime, to compile
     supply: Supply = field(default_factory=Network)
     jobs: int
@@ -104,14 +109,15 @@ def steps(inputs: PackageInputs, *, default_program: bool = True) -> list[Packag
     return [
         *(library(name, recipes) for name in LIBRARIES),
         *_runtime_steps(inputs),
-        *([_program_step(inputs)] if default_program else []),
+        *(_program_steps(inputs) if default_program else []),
         *edgectl_steps(inputs.resources),
     ]
 
 
-def _program_step(inputs: PackageInputs) -> PackageStep:
+def _program_steps(inputs: PackageInputs) -> list[PackageStep]:
     recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
-    return PackageStep(
+    cxx_library = (CXX_LIBRARY,) if inputs.cxx_library == "debian" else ()
+    edge_infer = PackageStep(
         name=PROGRAM,
         sources=(
             recipes / PROGRAM,
@@ -119,9 +125,14 @@ def _program_step(inputs: PackageInputs) -> PackageStep:
             program / "CMakeLists.txt",
             *(program / part for part in ("cli", "cmake", "common", "include", "src")),
         ),
-        needs=(*LIBRARIES, *_provider(inputs), RUNTIME),
-        options={**_runtime_options(inputs), f"{PROGRAM}/*:linkage": inputs.linkage},
+        needs=(*LIBRARIES, *_provider(inputs), RUNTIME, *cxx_library),
+        options={
+            **_runtime_options(inputs),
+            f"{PROGRAM}/*:linkage": inputs.linkage,
+            f"{PROGRAM}/*:cxx_library": inputs.cxx_library,
+        },
     )
+    return [*(library(name, recipes) for name in cxx_library), edge_infer]
 
 
 def sdk_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:

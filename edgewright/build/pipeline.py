@@ -380,11 +380,20 @@ def package_inputs(
         linkage=profile.runtime.linkage,
         kernels=profile.runtime.kernels,
         xnnpack_core=profile.cpu.core if profile.runtime.xnnpack else None,
+        cxx_library=_cxx_library(profile, builder),
         sources="all" if all_sources else "needed",
         supply=supply or Network(),
         jobs=jobs,
         logs=out.logs,
     )
+
+
+def _cxx_library(
+    profile: BoardProfile, builder: container.Builder
+) -> Literal["compiler", "debian"]:
+    """That of Debian's arm64 where the builder image's own compiler is its twin."""
+    is_twin = isinstance(builder, container.DockerBuilder) and builder.toolchain is None
+    return "debian" if is_twin and profile.abi.arch is Arch.ARM64 else "compiler"
 
 
 def build_packages(

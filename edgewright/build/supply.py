@@ -4,6 +4,7 @@ Builds themselves have no network. Sources, and what the builder image is made o
 before, on this host: its apt and its pip know archive, index and proxy of this user.
 """
 
+import re
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from edgewright.base.progress import LineSink
 from edgewright.base.schema import Excerpt
 
 SUITE = "trixie"
-ARCH = "amd64"  # of sources that are packages: headers, the same for all
+ARCH = "amd64"  # of apt's lists, and of sources that are packages unless their names say another
 
 
 class PinnedSource(Excerpt):
@@ -31,6 +32,12 @@ class PinnedSource(Excerpt):
     package: str
     file: str
     sha256: str
+
+    @property
+    def foreign(self) -> str | None:
+        """The architecture that apt is to be asked for; None for its own, and for sources."""
+        match = re.search(r"_([a-z0-9]+)\.deb$", self.file)
+        return match[1] if match and match[1] not in (ARCH, "all") else None
 
 
 class Pins(Excerpt):
@@ -67,11 +74,14 @@ class Network:
         with tempfile.TemporaryDirectory(prefix="edgewright-apt-") as scratch:
             line = apt.source_line(pins.suite)
             env = apt.private(Path(scratch), ARCH, [line, line.replace("deb ", "deb-src ", 1)])
-            process.run_logged(["apt-get", "update"], log, env=env)
+            foreign = sorted({source.foreign for source in pins.sources if source.foreign})
+            apt_get = ["apt-get", *(f"--option=APT::Architectures::={arch}" for arch in foreign)]
+            process.run_logged([*apt_get, "update"], log, env=env)
             for source in pins.sources:
                 is_package = source.file.endswith(".deb")
                 argv = ["download"] if is_package else ["source", "--download-only", "--tar-only"]
-                command = ["apt-get", *argv, source.package]
+                suffix = f":{source.foreign}" if source.foreign else ""
+                command = [*apt_get, *argv, f"{source.package}{suffix}"]
                 # The archive may lack another file of a source: the one that is wanted counts.
                 with suppress(process.ChildFailed):
                     process.run_logged(command, log, env=env, cwd=into)

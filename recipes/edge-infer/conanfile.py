@@ -18,8 +18,8 @@ class EdgeInfer(ConanFile):
     python_requires = "program/1.0"
     package_type = "application"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"linkage": ["static", "shared"]}
-    default_options = {"linkage": "static"}
+    options = {"linkage": ["static", "shared"], "cxx_library": ["compiler", "debian"]}
+    default_options = {"linkage": "static", "cxx_library": "compiler"}
     requires = (
         "onnxruntime-minimal/[*]",  # its own version, which conan.lock pins
         "libjpeg-turbo/2.1.5",
@@ -27,6 +27,10 @@ class EdgeInfer(ConanFile):
         "yyjson/0.10.0",
         "zlib/1.3.1",
     )
+
+    def requirements(self):
+        if self.options.cxx_library == "debian":
+            self.requires("libstdc++/14.2.0")
 
     def export_sources(self):
         program = os.path.join(self.recipe_folder, "..", "..", "runtime_cpp")
@@ -55,6 +59,9 @@ class EdgeInfer(ConanFile):
             *program.source_names(self),
             *program.library_names(self),
         ]
+        if self.options.cxx_library == "debian":
+            library = self.dependencies["libstdc++"].package_folder
+            toolchain.extra_exelinkflags.append(f"-L{library}/lib")
         toolchain.generate()
         PkgConfigDeps(self).generate()
 

@@ -1,5 +1,7 @@
 """The C++ unit tests, built and run where the builder image has what they need."""
 
+import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -29,6 +31,17 @@ $2-nm --defined-only --format=posix "$3/no_locales.o" > "$3/own"
 for library in libstdc++.a libc.a; do
   $2-nm --defined-only --format=posix "$($2-g++ -print-file-name=$library)"
 done > "$3/libraries" 2> /dev/null
+"""
+
+# A program that asks for a string longer than any, linked as edge-infer is for arm64.
+LINK_THROWER = """
+cat > "$2/thrower.cpp" <<'END'
+#include <string>
+int main(int argc, char**) { return std::string(~size_t{} - argc, ' ').size() == 0; }
+END
+aarch64-linux-gnu-g++ -std=c++17 -Os -fno-exceptions -static "-Wl,-T,$1/cmake/no_unwinding.ld" \\
+  "$2/thrower.cpp" "$1/common/terminate.cpp" -o "$2/thrower"
+aarch64-linux-gnu-readelf --wide --sections "$2/thrower" > "$2/sections"
 """
 
 
@@ -106,6 +119,21 @@ def test_the_libraries_have_what_is_defined_in_their_place(
     replaced = {name for name in own if name.startswith("_")}
     assert len(replaced) == 31  # docs/performance.md
     assert replaced - libraries == set()
+
+
+def test_what_is_thrown_without_rows_of_unwinding_ends_the_program(builder: DockerBuilder) -> None:
+    """By SIGABRT, which the crash guard explains, and not somewhere in the unwinder."""
+    out = CHECKOUT.root / "build" / "tests" / "no-unwinding"
+    out.mkdir(parents=True, exist_ok=True)
+    places = [str(builder.path(path)) for path in (CHECKOUT.resources.runtime_cpp, out)]
+    builder.run(["sh", "-ec", LINK_THROWER, "_", *places], out / "link.log")
+
+    ran = subprocess.run([EMULATORS[Arch.ARM64], str(out / "thrower")], check=False)
+
+    rows = re.search(r" \.eh_frame +PROGBITS +\w+ +\w+ +(\w+)", (out / "sections").read_text())
+    assert rows
+    assert int(rows[1], 16) < 10_000  # those of libgcc, which looks itself up
+    assert ran.returncode == -signal.SIGABRT
 
 
 def symbols(listing: Path) -> set[str]:

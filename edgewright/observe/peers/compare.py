@@ -121,7 +121,7 @@ def compare(contest: Contest, names: Sequence[str]) -> Comparison:
     return Comparison(board=board, cpu=contest.cpu, model=model, rows=tuple(compared))
 
 
-def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], None], out: Path) -> None:
+def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], object], out: Path) -> None:
     model = onnx.load(str(quantized))
     change(model)
     onnx.checker.check_model(model)
@@ -173,7 +173,9 @@ def _contestants(
     contest: Contest, name: str, models: Mapping[Precision, Path], raw: Path
 ) -> Iterable[_Contestant]:
     if name == "ncnn":
-        yield _ncnn(contest, models["FP32"], raw)
+        limits = take_out_quantizers(onnx.load(str(contest.onnx)))
+        yield _ncnn(contest, models["FP32"], "INT8", limits, raw)
+        yield _ncnn(contest, models["FP32"], "FP32", {}, raw)
         return
     for precision in XNNPACK_PRECISIONS if name == "xnnpack" else PRECISIONS:
         peer = peers.ORT_PEERS[name](contest.arch, contest.log)
@@ -198,10 +200,12 @@ def _ort(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: P
     )
 
 
-def _ncnn(contest: Contest, fp32: Path, raw: Path) -> _Contestant:
-    """The FP32 network: INT8 in ncnn needs a calibration of its own, which is not made here."""
-    param, weights = fp32.with_suffix(".param"), fp32.with_suffix(".bin")
-    write_ncnn(fp32, param, weights)
+def _ncnn(
+    contest: Contest, fp32: Path, precision: Precision, limits: Mapping[str, float], raw: Path
+) -> _Contestant:
+    """The FP32 network, whose layers with limits are INT8: by the ranges of our quantizers."""
+    param, weights = (fp32.with_name(f"{precision}.{suffix}") for suffix in ("param", "bin"))
+    write_ncnn(fp32, param, weights, limits)
     python = peers.ncnn(contest.arch, contest.log)
     shape = "x".join(map(str, _shape(contest)[1:]))
     script = contest.workspace.resources.peer_programs / "ncnn_peer.py"
@@ -209,7 +213,7 @@ def _ncnn(contest: Contest, fp32: Path, raw: Path) -> _Contestant:
     return _Contestant(
         runtime="ncnn",
         library=python.library,
-        precision="FP32",
+        precision=precision,
         argv=[*argv, str(weights), str(raw), shape],
         files=(script, python.library, param, weights, raw),
         bytes=python.bytes,

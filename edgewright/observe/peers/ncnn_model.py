@@ -1,12 +1,15 @@
 """Convert an FP32 ONNX network to ncnn's format: a text of layers and a file of weights.
 
-Covers what MobileViT is made of. ncnn has no batch dimension, so a leading 1 is dropped.
+Covers what MobileViT and EfficientNet-Lite are made of. ncnn has no batch dimension, so a leading 1
+is dropped. Convolutions and fully connected layers can be INT8, as ncnn's own `ncnn2int8` makes
+them: signed bytes, a scale for each output of the weights, and one for what the layer reads.
 """
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from edgewright.base.errors import UserError
 
 MAGIC = "7767517"
 RAW = struct.pack("<I", 0)  # the tag of weights as 32-bit floats
+BYTES = struct.pack("<I", 0x000D4B38)  # likewise as INT8
+HIGHEST = 127  # of INT8, which is symmetric there
 # ncnn numbers the permutations of (w, h, c) and of (w, h, d, c) in these orders.
 ORDERS = {
     2: ("wh", "hw"),
@@ -32,9 +37,14 @@ AXES = {2: "hw", 3: "chw", 4: "cdhw"}
 RESHAPE_KEYS = {1: (0,), 2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 11, 2)}
 
 
-def write_ncnn(model: Path, param: Path, weights: Path) -> None:
-    """Convert a file. Raises UserError for an operator that is not covered."""
-    network = _Network(shape_inference.infer_shapes(onnx.load(str(model))))
+def write_ncnn(
+    model: Path, param: Path, weights: Path, limits: Mapping[str, float] = MappingProxyType({})
+) -> None:
+    """Convert a file. Raises UserError for an operator that is not covered.
+
+    Layers whose input has a limit, its largest magnitude, are INT8.
+    """
+    network = _Network(shape_inference.infer_shapes(onnx.load(str(model))), limits)
     param.write_text(network.text())
     weights.write_bytes(b"".join(network.weights))
 
@@ -42,8 +52,9 @@ def write_ncnn(model: Path, param: Path, weights: Path) -> None:
 class _Network:
     """Layers and weights, in the order of the graph."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, limits: Mapping[str, float]) -> None:
         graph = model.graph
+        self.limits = limits
         values = [*graph.value_info, *graph.input, *graph.output]
         self.constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         self.shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
@@ -95,6 +106,22 @@ class _Network:
     def add_weights(self, *arrays: NDArray[Any]) -> None:
         self.weights += [np.ascontiguousarray(a, np.float32).tobytes() for a in arrays]
 
+    def add_product(
+        self, source: str, weight: NDArray[Any], bias: Sequence[NDArray[Any]], groups: int = 1
+    ) -> str:
+        """The weights of a layer that multiplies; returns the option that they are INT8, or ""."""
+        limit = self.limits.get(source)
+        if limit is None:
+            self.weights.append(RAW)
+            self.add_weights(weight, *bias)
+            return ""
+        rows = weight.reshape(groups if groups > 1 else len(weight), -1)
+        scales = HIGHEST / np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float32).tiny)
+        raw = np.rint(rows * scales[:, None]).astype(np.int8).tobytes()
+        self.weights += [BYTES, raw, bytes(-len(raw) % 4)]
+        self.add_weights(*bias, scales, np.array([HIGHEST / limit]))
+        return " 8=1"
+
     def is_silu(self, node: NodeProto) -> bool:
         a, b = node.input
         return bool(self._sigmoids.get(b) == a or self._sigmoids.get(a) == b)
@@ -115,12 +142,11 @@ _Attributes = dict[str, Any]
 
 def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     weight, *bias = (network.constants[name] for name in node.input[1:])
-    network.weights.append(RAW)
-    network.add_weights(weight, *bias)
     out, _, kernel, _ = weight.shape
     group = attributes.get("group", 1)
+    int8 = network.add_product(node.input[0], weight, bias, group)
     options = f"0={out} 1={kernel} 3={attributes['strides'][0]} 4={attributes['pads'][0]}"
-    options += f" 5={len(bias)} 6={weight.size}"
+    options += f" 5={len(bias)} 6={weight.size}{int8}"
     if group == 1:
         return "Convolution", options
     return "ConvolutionDepthWise", f"{options} 7={group}"
@@ -129,10 +155,9 @@ def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer
 def _gemm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     weight, bias = (network.constants[name] for name in node.input[1:])
     # ncnn has a row of weights for each output.
-    weight = weight if attributes.get("transB") else weight.T
-    network.weights.append(RAW)
-    network.add_weights(weight, bias)
-    return "InnerProduct", f"0={weight.shape[0]} 1=1 2={weight.size}"
+    weight = np.ascontiguousarray(weight if attributes.get("transB") else weight.T)
+    int8 = network.add_product(node.input[0], weight, [bias])
+    return "InnerProduct", f"0={weight.shape[0]} 1=1 2={weight.size}{int8}"
 
 
 def _layer_norm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
@@ -156,13 +181,27 @@ def _concat(network: _Network, node: NodeProto, attributes: _Attributes) -> _Lay
     return "Concat", f"0={attributes['axis'] - dropped}"
 
 
+def _clip(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    low, high = (float(network.constants[name]) for name in node.input[1:])
+    return "Clip", f"0={low:e} 1={high:e}"
+
+
+def _max_pool(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    kernel, stride, pad = (attributes[name][0] for name in ("kernel_shape", "strides", "pads"))
+    return "Pooling", f"0=0 1={kernel} 2={stride} 3={pad} 5=1"
+
+
 CONVERTERS: dict[str, Callable[[_Network, NodeProto, _Attributes], _Layer]] = {
     "Add": lambda *_: ("BinaryOp", "0=0"),
+    "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "Flatten": lambda *_: ("Flatten", ""),
     "Gemm": _gemm,
+    "GlobalAveragePool": lambda *_: ("Pooling", "0=1 4=1"),
     "LayerNormalization": _layer_norm,
     "MatMul": lambda *_: ("MatMul", "0=0"),
+    "MaxPool": _max_pool,
     "Mul": lambda network, node, _: ("Swish", "") if network.is_silu(node) else ("BinaryOp", "0=2"),
     "ReduceMean": lambda *_: ("Pooling", "0=1 4=1"),
     "Reshape": lambda network, node, _: (

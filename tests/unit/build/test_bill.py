@@ -221,6 +221,21 @@ def test_cross_packages_are_of_the_sources_that_they_were_built_from(tmp_path: P
     assert libc.texts == {"copyright": b"LGPL"}
 
 
+def test_debians_cxx_library_has_its_own_package_and_the_compilers_source(
+    inputs: BillInputs,
+) -> None:
+    library = package(inputs.model.parent / packages.CXX_LIBRARY)
+
+    parts = written(
+        with_linked(inputs, packages={**inputs.linked.packages, packages.CXX_LIBRARY: library})
+    )
+
+    assert parts["libstdc++.a"].notes["package"] == "libstdc++-14-dev"
+    assert parts["libstdc++.a"].purl == GCC.purl
+    assert parts["libstdc++.a"].texts == {"libstdc++.a/copyright": b"with the exception"}
+    assert parts["libgcc.a"].notes["package"] == GCC.name
+
+
 # Models
 
 

@@ -120,7 +120,7 @@ def make_all(inputs: PackageInputs) -> set[str]:
     return built
 
 
-EVERYTHING = {*packages.RECIPES} - {packages.SDK, packages.LIBEDGE}
+EVERYTHING = {*packages.RECIPES} - {packages.SDK, packages.LIBEDGE, packages.CXX_LIBRARY}
 
 
 def test_the_first_time_everything_is_built_the_second_nothing(
@@ -223,6 +223,17 @@ def test_xnnpack_is_built_for_boards_that_ask_for_it(inputs: PackageInputs) -> N
         "onnxruntime-minimal",
         "edge-infer",
     }
+
+
+def test_debians_cxx_library_goes_into_the_program_and_into_nothing_else(
+    inputs: PackageInputs,
+) -> None:
+    make_all(inputs)
+
+    assert make_all(replace(inputs, cxx_library="debian")) == {"libstdc++", "edge-infer"}
+    change(inputs, "recipes/libstdc++/conanfile.py")
+    assert make_all(replace(inputs, cxx_library="debian")) == {"libstdc++", "edge-infer"}
+    assert make_all(inputs) == set()
 
 
 def test_an_sdk_is_linked_from_the_runtime_of_the_release(

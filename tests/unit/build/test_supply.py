@@ -1,6 +1,7 @@
 """Sources by hash: fetched before a build, and nothing but what a recipe pins."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,33 @@ def test_the_wanted_file_of_a_source_is_enough(
     supply.fetch([tmp_path], tmp_path / "sources", supply.Network(), tmp_path / "log")
 
     assert (tmp_path / "sources" / sha256 / "date_3~rc.orig.tar.gz").read_bytes() == b"sources"
+
+
+def test_a_package_of_another_architecture_is_asked_for_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt keeps to its own otherwise, and has no lists of another."""
+    program = tmp_path / "bin" / "apt-get"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        f'  *Architectures::=arm64\\ update) touch "{tmp_path}/lists" ;;\n'
+        f'  *Architectures::=arm64\\ download\\ cxx:arm64) test -f "{tmp_path}/lists"\n'
+        "    printf library > cxx_14_arm64.deb ;;\n"
+        "  *download\\ headers) printf headers > headers_1_all.deb ;;\n"
+        "esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setenv("EDGEWRIGHT_DEBIAN_MIRROR", "http://mirror.test/debian")
+    files = {"cxx_14_arm64.deb": b"library", "headers_1_all.deb": b"headers"}
+    sources = [
+        {"package": name.split("_")[0], "file": name, "sha256": hashlib.sha256(raw).hexdigest()}
+        for name, raw in files.items()
+    ]
+    (tmp_path / "conandata.yml").write_text(json.dumps({"sources": sources}))
+
+    supply.fetch([tmp_path], tmp_path / "sources", supply.Network(), tmp_path / "log")
+
+    assert {path.name for path in (tmp_path / "sources").glob("*/*")} == {*files}

@@ -45,12 +45,13 @@ def quantized_network(*, lowest: int = 3) -> onnx.ModelProto:
 def test_only_the_network_is_left_and_it_does_not_round() -> None:
     model = quantized_network()
 
-    take_out_quantizers(model)
+    limits = take_out_quantizers(model)
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (output,) = session.run(["y"], {"x": np.full((1, 1, 1, 1), 0.3, np.float32)})
 
     assert [node.op_type for node in model.graph.node] == ["Conv"]
+    assert limits == {"x": 0.5 * 252, "c": 0.5 * 252}
     np.testing.assert_allclose(output.ravel(), 0.3 * WEIGHT.ravel() * SCALES, rtol=1e-6)
 
 

@@ -33,9 +33,9 @@ def write_network(path: Path, *nodes: NodeProto) -> Path:
     return path
 
 
-def converted(folder: Path, *nodes: NodeProto) -> tuple[list[str], bytes]:
+def converted(folder: Path, *nodes: NodeProto, **limits: float) -> tuple[list[str], bytes]:
     param, weights = folder / "net.param", folder / "net.bin"
-    write_ncnn(write_network(folder / "net.onnx", *nodes), param, weights)
+    write_ncnn(write_network(folder / "net.onnx", *nodes), param, weights, limits)
     return param.read_text().splitlines(), weights.read_bytes()
 
 
@@ -63,6 +63,18 @@ def test_a_convolution_with_its_silu(tmp_path: Path) -> None:
         f"Permute l4 1 1 b3 b4 0={ORDERS[3].index('hcw')}",
     ]
     assert weights == struct.pack("<I18f2f", 0, *range(18), 20, 21)
+
+
+def test_a_layer_whose_input_has_a_limit_is_of_bytes(tmp_path: Path) -> None:
+    lines, weights = converted(tmp_path, conv("x", "c"), conv("c", "y"), x=6.35)
+
+    assert lines[3].endswith(" 5=1 6=18 8=1")
+    assert lines[4].endswith(" 5=1 6=18")
+    first, scales = weights[4:22], struct.unpack("<5f", weights[24:44])
+    assert weights[:4] == struct.pack("<I", 0x000D4B38)
+    assert (first[0], first[8], first[9], first[17]) == (0, 127, round(9 * 127 / 17), 127)
+    assert scales == pytest.approx((20, 21, 127 / 8, 127 / 17, 20))
+    assert weights[44:48] == struct.pack("<I", 0)
 
 
 def test_what_two_layers_read_is_split(tmp_path: Path) -> None:
