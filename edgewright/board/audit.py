@@ -297,13 +297,12 @@ def _judge_loader(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 
 def _judge_floor(facts: ElfFacts, profile: BoardProfile, linkage_key: str) -> list[Finding]:
-    major, minor = (int(part) for part in profile.libc.floor.split("."))
     place = f"board '{profile.name}' has glibc {profile.libc.floor}"
     fix = f'set {linkage_key} = "static", or raise libc.floor if every such board has more'
-    return _judge_glibc(facts, (major, minor), place, fix)
+    return _judge_glibc(facts, profile.libc.version, place, fix)
 
 
-def _judge_glibc(facts: ElfFacts, floor: tuple[int, int], place: str, fix: str) -> list[Finding]:
+def _judge_glibc(facts: ElfFacts, floor: tuple[int, ...], place: str, fix: str) -> list[Finding]:
     versions = [version for version in facts.versions if version.version.startswith("GLIBC_")]
     newer = sorted((v for v in versions if _glibc_number(v) > floor), key=_glibc_number)
     if not newer:

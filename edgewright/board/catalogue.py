@@ -23,6 +23,7 @@ from edgewright.board.profile import (
     Abi,
     BoardProfile,
     Cpu,
+    Libc,
     Runtime,
     Section,
     Service,
@@ -115,6 +116,7 @@ def _cross_problems_of_table(table: Mapping[str, Any]) -> list[str]:
     return cross_problems(
         _valid_section(Cpu, table.get("cpu")),
         _valid_section(Abi, table.get("abi")),
+        _valid_section(Libc, table.get("libc")),
         _valid_section(Runtime, table.get("runtime", {})),
         _valid_section(Service, table.get("service", {})),
     )

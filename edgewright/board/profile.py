@@ -38,6 +38,11 @@ class Kernels(StrEnum):
     NEON = "neon"
 
 
+class LibcFamily(StrEnum):
+    GLIBC = "glibc"
+    MUSL = "musl"
+
+
 class Provider(StrEnum):
     """An execution provider of ONNX Runtime."""
 
@@ -126,8 +131,22 @@ class Abi(Section):
 class Libc(Section):
     """The C library on the board; what is linked dynamically may not need a newer one."""
 
-    family: Annotated[Literal["glibc"], Field(description="the only one so far")] = "glibc"
+    family: Annotated[
+        LibcFamily, Field(strict=False, description="`musl` on Alpine, say: static programs alone")
+    ] = LibcFamily.GLIBC
     floor: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="oldest version met")]
+
+    @model_validator(mode="after")
+    def _is_a_version_of_it(self) -> "Libc":
+        # Bases have glibc's, which is far above any of musl.
+        if self.family is LibcFamily.MUSL and self.version >= (2,):
+            raise ValueError(f"floor: expected a version of musl, as '1.2', found '{self.floor}'")
+        return self
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The floor as numbers."""
+        return tuple(int(part) for part in self.floor.split("."))
 
 
 class Toolchain(Section):
@@ -357,7 +376,7 @@ class BoardProfile(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "BoardProfile":
-        problems = cross_problems(self.cpu, self.abi, self.runtime, self.service)
+        problems = cross_problems(self.cpu, self.abi, self.libc, self.runtime, self.service)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -390,10 +409,18 @@ class BoardProfile(Section):
 
 
 def cross_problems(
-    cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None, service: Service | None
+    cpu: Cpu | None,
+    abi: Abi | None,
+    libc: Libc | None,
+    runtime: Runtime | None,
+    service: Service | None,
 ) -> list[str]:
     """What does not fit together; a section that is not valid by itself is None."""
-    return [*_processor_problems(cpu, abi), *_running_problems(cpu, abi, runtime, service)]
+    return [
+        *_processor_problems(cpu, abi),
+        *_libc_problems(libc, runtime),
+        *_running_problems(cpu, abi, runtime, service),
+    ]
 
 
 def _processor_problems(cpu: Cpu | None, abi: Abi | None) -> Iterator[str]:
@@ -412,6 +439,15 @@ def _processor_problems(cpu: Cpu | None, abi: Abi | None) -> Iterator[str]:
     if cpu and cpu.fpu and core and order.index(cpu.fpu) > order.index(core.best_fpu):
         yield (
             f"cpu.fpu: expected at most '{core.best_fpu}', which {cpu.core} has, found '{cpu.fpu}'"
+        )
+
+
+def _libc_problems(libc: Libc | None, runtime: Runtime | None) -> Iterator[str]:
+    shared = runtime is not None and runtime.linkage is Linkage.SHARED
+    if libc and libc.family is LibcFamily.MUSL and shared:
+        yield (
+            "runtime.linkage: expected 'static' on a board with musl, for which no compiler here "
+            "links, found 'shared'"
         )
 
 

@@ -260,6 +260,9 @@ def _libc_line(survey: Survey, missing: dict[str, str]) -> str:
     libc = survey.libc
     if libc is None:
         return f"# floor = …  # not learnt: {missing['libc.floor']}; that of the base counts"
-    if libc.family != "glibc" or libc.version is None:
-        return f"# floor: for glibc only, the board has {libc.family} {libc.version or ''}".rstrip()
-    return f'floor = "{libc.version}"'
+    version = re.match(r"[0-9]+\.[0-9]+", libc.version or "")
+    if libc.family == "uclibc" or version is None:
+        other = f"{libc.family} {libc.version or ''}".rstrip()
+        return f"# floor: for glibc and musl only, the board has {other}"
+    family = "" if libc.family == "glibc" else f'family = "{libc.family}"\n'
+    return f'{family}floor = "{version[0]}"'

@@ -20,7 +20,7 @@ from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
 from edgewright.base.runtime_version import RUNTIME_RECIPE, runtime_version
 from edgewright.base.schema import Part, read_record
-from edgewright.board.profile import BoardProfile
+from edgewright.board.profile import BoardProfile, LibcFamily
 from edgewright.build.container import CONAN_LOGIN, Builder
 from edgewright.build.supply import Network, Supply
 from edgewright.release.programs import DEFAULT_PROGRAM
@@ -154,9 +154,14 @@ def library_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
 
 
 def require_sdk_libc(profile: BoardProfile, next: str) -> None:
-    """Raises UserError for a board whose glibc is older than the libraries of an SDK need."""
-    floor = tuple(int(part) for part in profile.libc.floor.split("."))
-    if floor < OLDEST_SDK_LIBC:
+    """Raises UserError for a board without glibc, or with an older one than an SDK needs."""
+    if profile.libc.family is not LibcFamily.GLIBC:
+        raise UserError(
+            f"board '{profile.name}'",
+            f"has {profile.libc.family}, the libraries of an SDK need glibc",
+            next=next,
+        )
+    if profile.libc.version < OLDEST_SDK_LIBC:
         raise UserError(
             f"board '{profile.name}'",
             f"has glibc {profile.libc.floor}, an SDK needs 2.18 or newer",

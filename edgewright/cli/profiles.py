@@ -8,7 +8,7 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.base.files import update_file
 from edgewright.board import catalogue
-from edgewright.board.profile import Arch, BoardProfile, schema_json
+from edgewright.board.profile import Arch, BoardProfile, LibcFamily, schema_json
 from edgewright.cli.common import (
     OUT,
     Json,
@@ -60,7 +60,7 @@ def _board_table(profiles: list[BoardProfile], users: list[str]) -> Table:
     """The user's boards and the catalogue's, by userland. Most rows fit 80 columns."""
     table = Table("board", "CPU", box=None, pad_edge=False)
     table.add_column("MiB", justify="right")
-    for heading in ("glibc", "linkage", "description"):
+    for heading in ("libc", "linkage", "description"):
         table.add_column(heading)
     groups = [("your own", arch, [p for p in profiles if p.name in users]) for arch in Arch]
     groups += [("catalogue", arch, [p for p in profiles if p.name not in users]) for arch in Arch]
@@ -73,11 +73,17 @@ def _board_table(profiles: list[BoardProfile], users: list[str]) -> Table:
                 profile.name,
                 f"{profile.cpu.cores}x {profile.cpu.core.replace('cortex-', '').upper()}",
                 str(profile.memory.total_mb),
-                profile.libc.floor,
+                _libc(profile),
                 profile.runtime.linkage,
                 profile.description,
             )
     return table
+
+
+def _libc(profile: BoardProfile) -> str:
+    """Most boards have glibc: only another family is named."""
+    family = "" if profile.libc.family is LibcFamily.GLIBC else f"{profile.libc.family} "
+    return f"{family}{profile.libc.floor}"
 
 
 @task

@@ -106,12 +106,14 @@ def test_the_table_of_refused_boards_is_what_is_refused(check_golden: CheckGolde
 
 def test_the_examples_are_sound_profiles(tmp_path: Path) -> None:
     examples = re.findall(r"```toml\n(.*?)```", BOARDS.read_text(), re.DOTALL)
-    derived, complete, with_toolchain = examples
+    derived, complete, with_musl, with_toolchain = examples
+    (tmp_path / "line-3-alpine.toml").write_text(with_musl)
     (tmp_path / "our-som.toml").write_text(with_toolchain)
     (tmp_path / "line-3-camera.toml").write_text(textwrap.dedent(derived))
     (tmp_path / "orangepi-one.toml").write_text(textwrap.dedent(complete))
 
     assert load_board("line-3-camera", tmp_path, CATALOGUE).cpu.core == "cortex-a53"
+    assert load_board("line-3-alpine", tmp_path, CATALOGUE).libc.family == "musl"
     our_som = load_board("our-som", tmp_path, CATALOGUE)
     assert our_som.toolchain.external == "/opt/gcc-arm-10.3"
     assert load_board("orangepi-one", tmp_path, CATALOGUE).cpu.core == "cortex-a7"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from edgewright.board.profile import BoardProfile, Linkage
+from edgewright.board.profile import BoardProfile, LibcFamily, Linkage
 from edgewright.board.survey import Mount
 from edgewright.observe import heat
 from edgewright.observe.doctor.facts import Health
@@ -242,10 +242,10 @@ def _libc(health: Health, profile: BoardProfile) -> Iterator[Check]:
         yield Check(name="libc", grade=Grade.UNKNOWN, found="none that tells its name")
         return
     library = f"{libc.family} {libc.version or ''}".strip()
-    floor = tuple(map(int, profile.libc.floor.split(".")))
     version = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", libc.version or "")
-    is_older = version is not None and tuple(map(int, version.groups())) < floor
-    is_other = libc.family != profile.libc.family
+    is_older = version is not None and tuple(map(int, version.groups())) < profile.libc.version
+    # All programs for boards with musl are static: those run with any C library.
+    is_other = libc.family != profile.libc.family is LibcFamily.GLIBC
     if not (is_older or is_other):
         yield Check(name="libc", grade=Grade.WELL, found=library)
         return

@@ -107,6 +107,17 @@ def test_what_was_not_learnt_is_a_comment_and_the_profile_is_not_valid(tmp_path:
     }
 
 
+def test_a_board_with_musl_says_so_and_a_c_library_that_no_profile_has_stays_a_comment(
+    tmp_path: Path,
+) -> None:
+    musl = proposal_of(libc=Libc(family="musl", version="1.2.5"))
+    uclibc = proposal_of(libc=Libc(family="uclibc", version="1.0.40"))
+
+    load(musl, tmp_path)  # which a glibc's floor beside it would not survive
+    assert '[libc]\nfamily = "musl"\nfloor = "1.2"\n' in musl.toml
+    assert "# floor: for glibc and musl only, the board has uclibc 1.0.40" in uclibc.toml
+
+
 def test_an_unknown_width_names_no_base() -> None:
     proposal = proposal_of(userland_bits=None)
 

@@ -5,6 +5,7 @@ import pytest
 from edgewright.base.errors import UserError
 from edgewright.board.catalogue import board_names, load_board
 from edgewright.board.cores import Fpu
+from edgewright.board.profile import LibcFamily
 from edgewright.board.toolchain import compiler_flags, core_flags, render, shared_flags
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
@@ -139,3 +140,16 @@ def test_a_board_template_overrides_a_block_of_the_common_one(tmp_path: Path) ->
     assert own.cmake.endswith("set(OWN rpi2)\n")
     assert "-mcpu=cortex-a7" in own.cmake
     assert "OWN" not in other.cmake
+
+
+def test_a_board_with_musl_shares_the_static_programs_of_one_with_glibc() -> None:
+    glibc = load_board("a53-som", REPO.boards)
+    libc = glibc.libc.model_copy(update={"family": LibcFamily.MUSL, "floor": "1.2"})
+    musl = glibc.model_copy(update={"libc": libc})
+
+    texts = [
+        render(board, REPO.resources.toolchains, toolchain_path("a53-som"))
+        for board in (glibc, musl)
+    ]
+
+    assert texts[0] == texts[1]

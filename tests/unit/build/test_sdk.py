@@ -9,6 +9,7 @@ from onnx.helper import make_graph, make_model
 from edgewright.base.errors import UserError
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
+from edgewright.board.profile import LibcFamily
 from edgewright.build import sdk as sdks
 from edgewright.build.sdk import SdkRequest, build_sdk, check_model
 from edgewright.model.convert import coverage
@@ -88,6 +89,19 @@ def test_the_order_of_models_makes_no_other_sdk(tmp_path: Path) -> None:
 
     assert [model.name for model in named] == ["a", "b"]
     assert named == sdks._sdk_models([*reversed(models), models[0]])
+
+
+def test_a_board_with_musl_is_told_what_an_sdk_needs_before_anything_is_built() -> None:
+    repo = checkout()
+    profile = load_board("a53-som", repo.boards)
+    libc = profile.libc.model_copy(update={"family": LibcFamily.MUSL, "floor": "1.2"})
+    request = SdkRequest(
+        profile=profile.model_copy(update={"libc": libc}), models=(), workspace=repo, jobs=1
+    )
+
+    with pytest.raises(UserError, match="has musl, the libraries of an SDK need glibc") as refused:
+        build_sdk(request, Progress())
+    assert refused.value.next == "build a release: its program is static, and needs none"
 
 
 def test_a_glibc_that_is_too_old_is_told_before_anything_is_built() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgewright.base.errors import CheckError
 from edgewright.board.catalogue import load_board
-from edgewright.board.profile import BoardProfile
+from edgewright.board.profile import BoardProfile, LibcFamily
 from edgewright.board.survey import Libc, Mount, Survey
 from edgewright.deploy.remote import Result
 from edgewright.observe.board_files import BoardFiles, parse_files, read_files
@@ -231,6 +231,20 @@ def test_a_board_that_is_unfit_is_told(
     checks = judge(health_of(tmp_path, {}, SURVEY.model_copy(update=changed)), A53)
 
     assert [check.grade for check in checks if check.name == name] == [grade]
+
+
+@pytest.mark.parametrize(
+    "libc", [Libc(family="musl", version="1.2.4"), Libc(family="glibc", version="2.36")]
+)
+def test_static_programs_of_a_board_with_musl_run_with_any_c_library(
+    libc: Libc, tmp_path: Path
+) -> None:
+    musl = A53.libc.model_copy(update={"family": LibcFamily.MUSL, "floor": "1.2"})
+    health = health_of(tmp_path, {}, SURVEY.model_copy(update={"libc": libc}))
+
+    checks = judge(health, A53.model_copy(update={"libc": musl}))
+
+    assert [check.grade for check in checks if check.name == "libc"] == [Grade.WELL]
 
 
 def test_chips_tell_their_heat_once_beside_the_zones(tmp_path: Path) -> None:
