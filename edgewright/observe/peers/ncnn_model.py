@@ -116,7 +116,8 @@ class _Network:
             self.add_weights(weight, *bias)
             return ""
         rows = weight.reshape(groups if groups > 1 else len(weight), -1)
-        scales = HIGHEST / np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float32).tiny)
+        magnitudes = np.abs(rows).max(axis=1)
+        scales = HIGHEST / np.where(magnitudes, magnitudes, HIGHEST)  # pruned: all are 0
         raw = np.rint(rows * scales[:, None]).astype(np.int8).tobytes()
         self.weights += [BYTES, raw, bytes(-len(raw) % 4)]
         self.add_weights(*bias, scales, np.array([HIGHEST / limit]))

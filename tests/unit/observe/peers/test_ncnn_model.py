@@ -77,6 +77,19 @@ def test_a_layer_whose_input_has_a_limit_is_of_bytes(tmp_path: Path) -> None:
     assert weights[44:48] == struct.pack("<I", 0)
 
 
+def test_a_pruned_output_of_bytes_has_a_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        f"{__name__}.KERNEL", KERNEL * np.array([0, 1], np.float32).reshape(2, 1, 1, 1)
+    )
+
+    _, weights = converted(tmp_path, conv("x", "y"), x=127.0)
+
+    assert weights[4:13] == bytes(9)
+    assert struct.unpack("<5f", weights[24:44]) == pytest.approx((20, 21, 1, 127 / 17, 1))
+
+
 def test_what_two_layers_read_is_split(tmp_path: Path) -> None:
     lines, _ = converted(tmp_path, conv("x", "c"), helper.make_node("Add", ["c", "c"], ["y"]))
 
