@@ -41,7 +41,7 @@ SDK = "onnxruntime-sdk"
 LIBEDGE = "libedge"
 PROGRAM = DEFAULT_PROGRAM.name
 SDK_PACKAGES = (SDK, LIBEDGE)
-OLDEST_SDK_LIBC = (2, 18)  # what libstdc++ calls at the end of a thread came with it
+OLDEST_SDK_LIBC = (2, 13)  # of the first Debian for 32-bit ARM with a floating-point unit
 EDGECTL = "edgectl"
 EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
 EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name for the linker
@@ -162,9 +162,10 @@ def require_sdk_libc(profile: BoardProfile, next: str) -> None:
             next=next,
         )
     if profile.libc.version < OLDEST_SDK_LIBC:
+        oldest = ".".join(map(str, OLDEST_SDK_LIBC))
         raise UserError(
             f"board '{profile.name}'",
-            f"has glibc {profile.libc.floor}, an SDK needs 2.18 or newer",
+            f"has glibc {profile.libc.floor}, an SDK needs {oldest} or newer",
             next=next,
         )
 

@@ -1,5 +1,6 @@
 /* What the builder's glibc has and older ones lack, for the objects that call it. All of it is
- * hidden: a program that links the runtime finds nothing of it among its symbols.
+ * hidden: a program that links the runtime finds nothing of it among its symbols. GLIBC_FLOOR is N
+ * where the oldest glibc is 2.N.
  *
  * Debian compiles for 32-bit ARM with 64-bit times: its headers rename clock_gettime to
  * __clock_gettime64, which came with glibc 2.34. So the functions below define those new names, by
@@ -11,10 +12,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -39,6 +43,75 @@ BEFORE_C23(unsigned long, strtoul)
 BEFORE_C23(long long, strtoll)
 BEFORE_C23(unsigned long long, strtoull)
 
+#if GLIBC_FLOOR < 18
+/* glibc 2.18: destructors of C++ objects of a thread, which run at its end. Before, a key holds the
+ * list of the thread's, as in GCC's atexit_thread.cc. The main thread's run at exit. A thread may
+ * outlive a dlclose of the library: that one is linked so that it stays in memory. */
+struct ThreadObject {
+  void (*destroy)(void*);
+  void* object;
+  struct ThreadObject* next; /* made earlier */
+};
+static pthread_key_t thread_objects;
+
+static void destroy_all(void* latest) {
+  struct ThreadObject* entry = latest;
+  while (entry != NULL) {
+    struct ThreadObject* const next = entry->next;
+    entry->destroy(entry->object);
+    free(entry);
+    entry = next;
+  }
+}
+
+static void destroy_own(void) {
+  void* const latest = pthread_getspecific(thread_objects);
+  pthread_setspecific(thread_objects, NULL);
+  destroy_all(latest);
+}
+
+static void make_key(void) {
+  if (pthread_key_create(&thread_objects, destroy_all) != 0 || atexit(destroy_own) != 0) {
+    abort();
+  }
+}
+
+int __cxa_thread_atexit_impl(void (*destroy)(void*), void* object, void* library);
+int __cxa_thread_atexit_impl(void (*destroy)(void*), void* object, void* library) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  (void)library;
+  pthread_once(&once, make_key);
+  struct ThreadObject* const entry = malloc(sizeof *entry);
+  if (entry == NULL) {
+    return -1;
+  }
+  *entry = (struct ThreadObject){destroy, object, pthread_getspecific(thread_objects)};
+  return pthread_setspecific(thread_objects, entry);
+}
+#endif
+
+#if GLIBC_FLOOR < 17
+/* glibc 2.17: the same under a name for everybody. */
+char* __secure_getenv(const char* name);
+char* secure_getenv(const char* name) { return __secure_getenv(name); }
+#endif
+
+#if GLIBC_FLOOR < 16
+/* glibc 2.16: a value that the kernel handed to the process. */
+unsigned long getauxval(unsigned long type) {
+  ElfW(auxv_t) entry = {0};
+  const int file = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+  int is_whole = file >= 0;
+  while (is_whole && entry.a_type != type) {
+    is_whole = read(file, &entry, sizeof entry) == (ssize_t)sizeof entry && entry.a_type != AT_NULL;
+  }
+  if (file >= 0) {
+    close(file);
+  }
+  return is_whole ? entry.a_un.a_val : 0;
+}
+#endif
+
 #ifdef __arm__
 _Static_assert(sizeof(time_t) == 8, "expected a compiler with 64-bit times");
 
@@ -46,7 +119,14 @@ struct Time32 {
   int32_t s;
   int32_t fraction; /* ns, or µs in a timeval */
 };
+#if GLIBC_FLOOR < 17
+/* It was in librt, which nothing else needs. */
+static int clock_gettime_32(clockid_t clock, struct Time32* now) {
+  return (int)syscall(SYS_clock_gettime, clock, now);
+}
+#else
 int clock_gettime_32(clockid_t, struct Time32*) __asm__("clock_gettime");
+#endif
 int gettimeofday_32(struct Time32*, void*) __asm__("gettimeofday");
 struct tm* gmtime_r_32(const int32_t*, struct tm*) __asm__("gmtime_r");
 int ioctl_32(int, unsigned long, ...) __asm__("ioctl");
@@ -54,6 +134,7 @@ struct tm* localtime_r_32(const int32_t*, struct tm*) __asm__("localtime_r");
 int32_t mktime_32(struct tm*) __asm__("mktime");
 int nanosleep_32(const struct Time32*, struct Time32*) __asm__("nanosleep");
 int nftw_32(const char*, __nftw_func_t, int, int) __asm__("nftw64");
+int prctl_32(int, ...) __asm__("prctl");
 
 int clock_gettime(clockid_t clock, struct timespec* now) {
   struct Time32 t;
@@ -111,6 +192,17 @@ int nanosleep(const struct timespec* wanted, struct timespec* left) {
 /* The runtime's callback, which removes files, does not look at their times. */
 int nftw(const char* folder, __nftw_func_t callback, int open_files, int flags) {
   return nftw_32(folder, callback, open_files, flags);
+}
+
+int prctl(int option, ...) {
+  unsigned long arguments[4];
+  va_list rest;
+  va_start(rest, option);
+  for (int i = 0; i < 4; ++i) {
+    arguments[i] = va_arg(rest, unsigned long);
+  }
+  va_end(rest);
+  return prctl_32(option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 
 /* What the kernel answers: before 2.33 no stat was a symbol of glibc under its own name. */

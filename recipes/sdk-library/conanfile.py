@@ -17,7 +17,8 @@ from stubs import assembly, parse_version, symbols_at, version_script
 
 LOADERS = {"armv7hf": "ld-linux-armhf.so.3", "armv8": "ld-linux-aarch64.so.1"}
 # glibc 2.34 took threads and dlopen into libc.so.6; before, they were libraries of their own.
-MERGED, ONCE_SEPARATE = "2.34", ("libpthread.so.0", "libdl.so.2")
+MERGED, ONCE_SEPARATE = (2, 34), ("libpthread.so.0", "libdl.so.2")
+THREAD_OBJECTS = (2, 18)  # before, glibc left their destructors to others: see compat.c
 COMPAT_FLAGS = "-std=c11 -Os -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections"
 LINK_FLAGS = (
     "-shared",
@@ -58,6 +59,10 @@ class SdkLibrary:
         return f"lib{self.library}.so.{self.library_version}"
 
     @property
+    def _floor(self):
+        return parse_version(str(self.options.libc_floor))
+
+    @property
     def _tool(self):
         return f"{self.conf.get('tools.gnu:host_triplet')}-"
 
@@ -72,7 +77,8 @@ class SdkLibrary:
     def link_libraries(self, exports, archives, also=()):
         """Link both from archives, which may need each other; `also` goes in for their sake."""
         compat = Path(self.python_requires["sdk-library"].path, "compat.c")
-        self.run(f'{self._tool}gcc {COMPAT_FLAGS} -Wall -Wextra -Werror -c "{compat}" -o compat.o')
+        flags = f"{COMPAT_FLAGS} -Wall -Wextra -Werror -DGLIBC_FLOOR={self._floor[1]}"
+        self.run(f'{self._tool}gcc {flags} -c "{compat}" -o compat.o')
         names = [*archives, *map(self._gcc_file, ("libstdc++.a", "libgcc.a", "libgcc_eh.a"))]
         objects = f"compat.o -Wl,--start-group {' '.join(map(str, names))} -Wl,--end-group"
         roots = [f"-Wl,-u,{name}" for name in (*exports, *also)]
@@ -86,6 +92,8 @@ class SdkLibrary:
         if self.settings.arch == "armv7hf":
             # Pages are 4 KiB there; the linker's default of 64 KiB pads the file by as much.
             flags.append("-Wl,-z,max-page-size=4096")
+        if self._floor < THREAD_OBJECTS:
+            flags.append("-Wl,-z,nodelete")
         inputs = f"{objects} {self._c_library()}"
         self.run(f"{self._tool}gcc {' '.join(flags)} -o {self._library_file} {inputs}")
 
@@ -99,7 +107,7 @@ class SdkLibrary:
             save(self, f"stubs/{name}.map", version_script(symbols))
             self._make_stub(name, assembly(symbols), f"-Wl,--version-script=stubs/{name}.map")
         stubs = [*(f"stubs/{name}" for name in names), self._gcc_file("libc_nonshared.a")]
-        if parse_version(floor) < parse_version(MERGED):
+        if self._floor < MERGED:
             # No symbol binds to them by a stub without symbols: at run time they are searched.
             for name in ONCE_SEPARATE:
                 self._make_stub(name, "")
