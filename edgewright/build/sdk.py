@@ -1,7 +1,7 @@
 """`invoke sdk`: the runtime of a board as a library for others' programs, audited as releases are.
 
 One runtime serves all the models. It is the package that a release's program is linked with, so a
-model that was built before costs a link.
+model that was built before costs a link. With all operators it is one of its own.
 """
 
 import re
@@ -25,16 +25,26 @@ from edgewright.build.bill import Linked, compiler_packages, sdk_bill
 from edgewright.build.evidence import BuiltFrom, edgewright_version, write_sdk_provenance
 from edgewright.build.packages import Package
 from edgewright.model.contract.network_file import network_sha256
+from edgewright.model.convert.all_operators import all_operators
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import OpConfig, parse_config, union
 from edgewright.release import sdk as release
 from edgewright.release.evidence import LICENSES, SBOM
 from edgewright.release.sbom import About, render
-from edgewright.release.sdk import OPERATORS, Sdk, SdkInputs, SdkModel, SdkRuntime
+from edgewright.release.sdk import (
+    OPERATORS,
+    OperatorChoice,
+    Sdk,
+    SdkInputs,
+    SdkManifest,
+    SdkModel,
+    SdkRuntime,
+)
 
 OPERATOR_LIST = "operators.txt"
 PACKAGES = packages.SDK_PACKAGES
 LIBRARY = re.compile(r"lib/lib\w+\.(a|so\.[0-9.]+)")
+OUTSIDE_OF_ALL = "export the network with other operators: no SDK has these"
 # Of packages, what is Conan's own, stripped symbols, or goes by another name in an SDK.
 OWN_FILES = ("conaninfo.txt", "conanmanifest.txt", "symbols/", "ops.config", "licenses/")
 
@@ -51,6 +61,7 @@ class SdkReport(Document):
     stages: tuple[StageReport, ...]
     sizes: dict[str, int]  # bytes: the libraries and the archive
     models: tuple[str, ...]
+    operators_of: OperatorChoice
     operators: tuple[str, ...]
     libc_floor: str
     audit: Audit
@@ -62,6 +73,7 @@ class SdkRequest:
 
     profile: BoardProfile
     models: tuple[Path, ...]
+    operators: OperatorChoice = "models"
     workspace: Workspace
     builder: container.BuilderChoice = "auto"
     cache: Path | None = None  # in place of the user's
@@ -94,7 +106,11 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     steps = packages.sdk_steps(inputs, profile.libc.floor)
     built = pipeline.build_packages(inputs, steps, stages)
     with stages.stage("audit"):
-        audits = {name: _audit(built[name].folder, profile) for name in PACKAGES}
+        # The budget is of a program that runs the board's model.
+        has_budget = request.operators == "models"
+        audits = {
+            name: _audit(built[name].folder, profile, has_budget=has_budget) for name in PACKAGES
+        }
     files = tuple(file for judged in audits.values() for file in judged.files)
     judgement = Audit(board=profile.name, passed=True, files=files)
     linked = _linked(request, builder, built, audits)
@@ -107,6 +123,7 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
             models=_sdk_models(request.models),
             runtime=SdkRuntime(
                 version=runtime_version().version,
+                operators=request.operators,
                 ops_config_sha256=digest.file_sha256(ops_config),
                 libc_floor=profile.libc.floor,
                 execution_providers=tuple(p.value for p in profile.runtime.execution_providers),
@@ -128,12 +145,18 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     return _report(sdk, builder, stages, judgement, operators)
 
 
-def _audit(package: Path, profile: BoardProfile) -> Audit:
+def _audit(package: Path, profile: BoardProfile, *, has_budget: bool) -> Audit:
     """Of a package's shared library, which must pass it."""
     libraries = {f"lib/{path.name}": path for path in package.glob("lib/*.so.*")}
     symbols = package / "symbols"
     shared = dict.fromkeys(libraries, Linkage.SHARED)
-    judgement = audit.audit_files(libraries, profile, symbols, linkages=shared)
+    judgement = audit.audit_files(
+        libraries,
+        profile,
+        symbols,
+        linkages=shared,
+        without_budget=() if has_budget else libraries,
+    )
     audit.require_passed(judgement, package)
     return judgement
 
@@ -207,16 +230,19 @@ def model_name(model: Path) -> str:
 
 
 def _operators(request: SdkRequest, out: BoardBuild, cache: Path) -> tuple[OpConfig, bool]:
-    """What the runtime needs that serves all the models; and whether all were converted before."""
+    """What the runtime is built for, which serves all the models; and whether they were cached."""
     configs, cached = [], True
+    everything = all_operators() if request.operators == "all" else None
     for model in request.models:
         # Beside the board's own build, whose model this is not.
         place = BoardBuild(root=out.sdks / "models" / digest.text_sha256(str(model))[:16])
         xnnpack = request.profile.runtime.xnnpack
         converted, was_there = pipeline.converted_model(model, place, cache, xnnpack=xnnpack)
+        if everything:
+            prove(converted.ort, everything, subject=str(model), next=OUTSIDE_OF_ALL)
         configs.append(parse_config(converted.ops_config.read_text(), str(model)))
         cached = cached and was_there
-    return union(configs), cached
+    return everything or union(configs), cached
 
 
 def _content(
@@ -270,6 +296,7 @@ def _report(
             sdk.archive.name: sdk.archive.stat().st_size,
         },
         models=tuple(model.name for model in sdk.manifest.models),
+        operators_of=sdk.manifest.runtime.operators,
         operators=tuple(sorted(map(str, operators.operators))),
         libc_floor=sdk.manifest.runtime.libc_floor,
         audit=judgement,
@@ -282,7 +309,6 @@ def check_model(sdk: Sdk, model: Path, cache: Path, scratch: Path) -> Coverage:
     Raises UserError with every operator and type that is outside of it.
     """
     manifest = sdk.manifest
-    others = " ".join(f"--model={other.name}" for other in manifest.models)
     if model.suffix != ".ort":
         xnnpack = "xnnpack" in manifest.runtime.execution_providers
         place = BoardBuild(root=scratch)
@@ -290,5 +316,13 @@ def check_model(sdk: Sdk, model: Path, cache: Path, scratch: Path) -> Coverage:
     else:
         model_ort = model
     built = parse_config((sdk.folder / OPERATORS).read_text(), str(sdk.folder / OPERATORS))
-    again = f"invoke sdk --board={manifest.board} {others} --model={model}"
-    return prove(model_ort, built, subject=str(model), next=again)
+    return prove(model_ort, built, subject=str(model), next=_next_for(model, manifest))
+
+
+def _next_for(model: Path, manifest: SdkManifest) -> str:
+    """The commands that make an SDK which has what this one lacks."""
+    if manifest.runtime.operators == "all":
+        return OUTSIDE_OF_ALL
+    sdk = f"invoke sdk --board={manifest.board}"
+    others = "".join(f" --model={other.name}" for other in manifest.models)
+    return f"{sdk}{others} --model={model}, or {sdk} --operators=all"

@@ -31,7 +31,7 @@ from edgewright.build.evidence import write_wheel_provenance
 from edgewright.model.convert.ops import parse_config
 from edgewright.release import evidence, sbom
 from edgewright.release.evidence import SBOM
-from edgewright.release.sdk import OPERATORS, Sdk
+from edgewright.release.sdk import OPERATORS, OperatorChoice, Sdk
 from edgewright.release.wheel import wheel_evidence
 
 PACKAGE, DISTRIBUTION = "edgewright_runtime", "edgewright-runtime"
@@ -71,6 +71,7 @@ class WheelReport(Document):
     libc_floor: str
     requires_python: str = PYTHON
     models: tuple[str, ...]
+    operators_of: OperatorChoice
     operators: tuple[str, ...]
 
 
@@ -112,6 +113,7 @@ def build_wheel(sdk: Sdk, profile: BoardProfile, code: Path, out: Path) -> Wheel
         index=None,
         libc_floor=sdk.manifest.runtime.libc_floor,
         models=tuple(model.name for model in sdk.manifest.models),
+        operators_of=sdk.manifest.runtime.operators,
         operators=operators_of(sdk),
     )
 

@@ -22,6 +22,7 @@ from edgewright.board.catalogue import board_names
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages, pipeline
 from edgewright.build import sdk as sdks
+from edgewright.build.wheel import LIBRARY
 from edgewright.cli import build_screens, screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
@@ -59,7 +60,7 @@ from edgewright.observe.count.instructions import (
 from edgewright.observe.estimate import board_time as estimates
 from edgewright.observe.peers import compare, peers
 from edgewright.release import latest
-from edgewright.release.sdk import load_sdk
+from edgewright.release.sdk import Sdk, load_sdk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +92,14 @@ def instructions(
     head = f"{report.board}: guest instructions on {report.cpu}, 1 thread, batch 1"
     if names or boards:
         others = [_counted_program(Counted(board=other, model=counted.model)) for other in boards]
-        comparison = _compare(program, others, counted.model, names)
+        comparison = compare.compare(_contest(program, others, counted.model), names)
         if plot:
             heavy("peers.plot", "observe").draw(comparison, Path(plot))
         if json:
             write_document(comparison)
         else:
             OUT.print(head, markup=False)
-            OUT.print(_peer_table(comparison))
+            OUT.print(_peer_table(comparison.rows))
             for row in comparison.rows:
                 if row.nodes is not None:
                     say(f"{row.runtime} {row.precision}: {row.nodes} nodes, the rest is the CPU's")
@@ -416,8 +417,16 @@ def _frame_table(costs: frame_cost.FrameCosts) -> Table:
 
 
 @task
-def sdk(c: Context, counted: Counted, json: Json = False) -> None:
+def sdk(
+    c: Context,
+    counted: Counted,
+    vs: Annotated[
+        str, f"libraries to count on the same model: {', '.join(sdk_cost.LIBRARIES)}"
+    ] = "",
+    json: Json = False,
+) -> None:
     """What an SDK costs your program. Example: invoke bench.sdk --board=a53-som"""
+    names = sdk_cost.parse_libraries(vs)
     program, profile = _program(counted), profile_of(counted.board)
     log = workspace().build(counted.board).logs / "bench-sdk.log"
     request = sdks.SdkRequest(
@@ -431,9 +440,30 @@ def sdk(c: Context, counted: Counted, json: Json = False) -> None:
     builder = container.choose("auto", workspace(), log)
     with screens.waiting(ERR, f"count the SDK's example, {counted.board}"):
         cost = sdk_cost.measure(built, program, profile, builder, workspace().resources)
+    tables = [_sdk_table(cost)]
+    if names:
+        rows = _library_rows(counted, request, built, names)
+        cost = cost.model_copy(update={"runtimes": rows})
+        tables.append(_peer_table(rows))
     head = f"{cost.board}: SDK {cost.sdk}, on {cost.cpu}, 1 thread"
-    _show(cost, head, [_sdk_table(cost)], json=json)
+    _show(cost, head, tables, json=json)
     sdk_cost.require_goals(cost)  # after the table, which says by how much
+
+
+def _library_rows(
+    counted: Counted, request: sdks.SdkRequest, built: Sdk, names: Sequence[str]
+) -> tuple[compare.Row, ...]:
+    """An SDK's library beside others, by the driver that calls each alike."""
+    libraries = {"SDK": built.folder / "lib" / LIBRARY}
+    if sdk_cost.ALL in names:
+        all_operators = replace(request, models=(), operators="all")
+        with screens.progress(ERR) as progress:
+            folder = sdks.build_sdk(all_operators, progress).folder
+        libraries["SDK, all operators"] = folder / "lib" / LIBRARY
+    contest = _contest(_counted_program(counted), (), counted.model)
+    others = [name for name in names if name != sdk_cost.ALL]
+    with screens.waiting(ERR, f"count the libraries, {counted.board}"):
+        return compare.compare_libraries(contest, libraries, others).rows
 
 
 def _sdk_table(cost: sdk_cost.SdkCost) -> Table:
@@ -517,34 +547,30 @@ def _counted_program(counted: Counted) -> compare.CountedProgram:
     )
 
 
-def _compare(
-    program: compare.CountedProgram,
-    others: Sequence[compare.CountedProgram],
-    model: str,
-    names: Sequence[str],
-) -> compare.Comparison:
-    contest = compare.Contest(
+def _contest(
+    program: compare.CountedProgram, others: Sequence[compare.CountedProgram], model: str
+) -> compare.Contest:
+    return compare.Contest(
         workspace=workspace(),
         program=program,
         other_boards=others,
         onnx=model_path(model),
         log=workspace().build(program.report.board).logs / "peers.log",
     )
-    return compare.compare(contest, names)
 
 
-def _peer_table(comparison: compare.Comparison) -> Table:
+def _peer_table(rows: Sequence[compare.Row]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("runtime", ""):
         table.add_column(column, no_wrap=True)
     for column in ("M each", "ratio", "M load", "kB", "needs kB", "MiB", "differs"):
         table.add_column(column, justify="right", no_wrap=True)
-    for row in comparison.rows:
+    for row in rows:
         table.add_row(
             row.runtime,
             row.precision,
             f"{row.inference / 1e6:,.0f}",
-            f"{row.inference / comparison.rows[0].inference:.2f}",
+            f"{row.inference / rows[0].inference:.2f}",
             f"{row.load / 1e6:,.0f}",
             f"{row.bytes / 1e3:,.0f}",
             f"{row.dependency_bytes / 1e3:,.0f}",

@@ -67,10 +67,17 @@ def sdk_screen(report: SdkReport) -> RenderableType:
         Text(),
         _elf_facts(report.audit),
         Text(),
-        Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
+        Text(_operators_line(report)),
         Text(),
         _stages(report.stages),
     )
+
+
+def _operators_line(report: SdkReport | WheelReport) -> str:
+    count = f"operators: {len(report.operators)}"
+    if report.operators_of == "models":
+        return f"{count}, for {', '.join(report.models)}"
+    return f"{count}, all that the CPU's kernels run"
 
 
 def wheel_screen(report: WheelReport) -> RenderableType:
@@ -83,7 +90,7 @@ def wheel_screen(report: WheelReport) -> RenderableType:
         Text(str(report.wheel)),
         Text(),
         Text(f"{report.bytes:,} bytes, {report.platform}, Python {report.requires_python}"),
-        Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
+        Text(_operators_line(report)),
         Text(f"on the board: pip install {wanted}"),
     )
 

@@ -33,7 +33,13 @@ from edgewright.cli.release import add_evidence
 from edgewright.release import evidence, keys
 from edgewright.release.documents import VerifiedSdk, verified_sdk, verified_wheel
 from edgewright.release.minisign import PublicKey
-from edgewright.release.sdk import load_sdk, sign_sdk, verify_evidence, verify_sdk
+from edgewright.release.sdk import (
+    load_sdk,
+    parse_operators,
+    sign_sdk,
+    verify_evidence,
+    verify_sdk,
+)
 from edgewright.release.wheel import SUFFIX, sign_wheel, verify_wheel, wheel_evidence
 
 SdkFolder = Annotated[str, "folder of an SDK: build/<board>/sdk/<id>, or an unpacked archive"]
@@ -50,20 +56,31 @@ class SdkOptions:
         "ONNX model, or its name in edgewright.toml; again for another one that the same runtime "
         "shall run; default: default_model there, else the demo's",
     ] = ()
+    operators: Annotated[
+        str, "models: those of the models; all: every one that ONNX Runtime's CPU kernels run"
+    ] = "models"
     builder: Annotated[str, "auto, docker or local"] = "auto"
     jobs: Annotated[int, "parallel compilations; default: the number of cores"] = 0
+
+
+def request_of(options: SdkOptions) -> sdks.SdkRequest:
+    """The same in terms of the library. Raises UserError."""
+    operators = parse_operators(options.operators)
+    default_models = ("",) if operators == "models" else ()
+    return sdks.SdkRequest(
+        profile=profile_of(options.board),
+        models=tuple(model_path(model) for model in options.model or default_models),
+        operators=operators,
+        workspace=workspace(),
+        builder=container.parse_choice(options.builder),
+        jobs=options.jobs or os.cpu_count() or 1,
+    )
 
 
 @task
 def build(c: Context, options: SdkOptions, json: Json = False) -> None:
     """Build the runtime as a library for your programs. Example: invoke sdk --board=a53-som"""
-    request = sdks.SdkRequest(
-        profile=profile_of(options.board),
-        models=tuple(model_path(model) for model in options.model or ("",)),
-        workspace=workspace(),
-        builder=container.parse_choice(options.builder),
-        jobs=options.jobs or os.cpu_count() or 1,
-    )
+    request = request_of(options)
     with screens.progress(ERR) as progress:
         report = sdks.build_sdk(request, progress)
     # Last: without a signature, or with a lock on the key, there is an SDK all the same.

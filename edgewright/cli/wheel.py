@@ -1,28 +1,23 @@
 """The runtime as a Python wheel for the board."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
 
-from edgewright.build import container
 from edgewright.build import wheel as wheels
-from edgewright.build.sdk import SdkRequest, build_sdk
+from edgewright.build.sdk import build_sdk
 from edgewright.cli import build_screens, screens
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import (
     ERR,
     OUT,
     Json,
-    model_path,
-    profile_of,
     task,
-    workspace,
     write_document,
 )
-from edgewright.cli.sdk import SdkOptions
+from edgewright.cli.sdk import SdkOptions, request_of
 from edgewright.release.sdk import load_sdk
 
 
@@ -37,14 +32,8 @@ class WheelOptions(SdkOptions):
 @task
 def wheel(c: Context, options: WheelOptions, json: Json = False) -> None:
     """Build a Python wheel of the runtime for a board. Example: invoke wheel --board=a53-som"""
-    profile, place = profile_of(options.board), workspace()
-    request = SdkRequest(
-        profile=profile,
-        models=tuple(model_path(model) for model in options.model or ("",)),
-        workspace=place,
-        builder=container.parse_choice(options.builder),
-        jobs=options.jobs or os.cpu_count() or 1,
-    )
+    request = request_of(options)
+    profile, place = request.profile, request.workspace
     with screens.progress(ERR) as progress:
         built = build_sdk(request, progress)
     report = wheels.build_wheel(

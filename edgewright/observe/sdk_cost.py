@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from edgewright.base.errors import UserError
 from edgewright.base.layout import Resources
 from edgewright.base.schema import Document, Part
 from edgewright.board.profile import Arch, BoardProfile
@@ -19,10 +20,14 @@ from edgewright.observe import goals
 from edgewright.observe.count.counts import Guest, count
 from edgewright.observe.count.instructions import Program
 from edgewright.observe.goals import Goal
+from edgewright.observe.peers import peers
+from edgewright.observe.peers.compare import Row
 from edgewright.release.run_file import CARD
 from edgewright.release.sdk import Sdk
 
 EXAMPLE = "infer"
+ALL = "all"  # an SDK of all operators, among what stands beside one of a model's
+LIBRARIES = (ALL, *peers.ORT_PEERS)
 MOST_BYTES = {"libonnxruntime": 1_300_000, "libedge": 400_000}  # of 32-bit boards
 MOST_SHARE = 0.001  # of edge-infer's instructions
 
@@ -46,11 +51,22 @@ class SdkCost(Document):
     edge_infer: int  # instructions of an image: from its file to the line of JSON, one thread
     example: int  # the same of the SDK's C++ example
     goal: int
+    runtimes: tuple[Row, ...] = ()  # edge-infer, this SDK's library, and those that were named
 
     @property
     def share(self) -> float:
         """What the example takes more than `edge-infer`, of that."""
         return self.example / self.edge_infer - 1
+
+
+def parse_libraries(text: str) -> tuple[str, ...]:
+    """Names from a list with commas. Raises UserError for one that is no library's."""
+    names = tuple(filter(None, text.split(",")))
+    for name in names:
+        if name not in LIBRARIES:
+            facts = [f"expected: {', '.join(LIBRARIES)}"]
+            raise UserError(f"--vs={name}", "no such library", facts=facts)
+    return names
 
 
 def measure(

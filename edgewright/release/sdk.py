@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import (
@@ -55,7 +55,22 @@ KIND = Kind(
     rebuild=REBUILD,
     without_bill=("the first SDKs have none",),
 )
+OperatorChoice = Literal["models", "all"]  # those of the models, or every one that the CPU runs
 COMMENT = re.compile(r"edgewright sdk=(?P<sdk>[0-9a-f]{16}) compatible=(?P<compatible>\S+)")
+
+
+def parse_operators(text: str) -> OperatorChoice:
+    """Raises UserError for anything but models and all."""
+    choices: tuple[OperatorChoice, ...] = get_args(OperatorChoice)
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise UserError(
+        f"--operators={text}",
+        "unknown choice of operators",
+        facts=[f"expected: {', '.join(choices)}"],
+        next="invoke sdk --operators=all",
+    )
 
 
 class SdkLink(Part):
@@ -77,9 +92,15 @@ class SdkRuntime(Part):
 
     name: Literal["onnxruntime"] = "onnxruntime"
     version: str
+    operators: OperatorChoice = "models"
     ops_config_sha256: Sha256
     libc_floor: str  # no newer glibc is needed
     execution_providers: tuple[str, ...]
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The id of an SDK is a hash of these bytes: those of 0.1.0 have no such key.
+        return {key: value for key, value in handler(self).items() if value != "models"}
 
 
 class SdkBody(Canonical):

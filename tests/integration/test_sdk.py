@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
+from onnx import helper, numpy_helper
 
 from edgewright.base import debs
 from edgewright.base.errors import UserError
@@ -26,18 +28,20 @@ from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build import pipeline
 from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
+from edgewright.build.packages import OLDEST_SDK_LIBC
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport, SdkRequest
 from edgewright.build.wheel import add_to_index, build_wheel
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
+from edgewright.model.convert.ops import Operator, parse_config
 from edgewright.observe import sdk_cost
 from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.count.instructions import program_of_release
 from edgewright.observe.peers.peers import sysroot
 from edgewright.release.evidence import read_bill, read_texts
-from edgewright.release.sdk import enclosed_evidence, load_sdk
+from edgewright.release.sdk import OperatorChoice, enclosed_evidence, load_sdk
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
 from tests.integration.conftest import alone, request
@@ -90,11 +94,20 @@ INSTALL = (
 )
 
 
-def build(*models: Path, profile: BoardProfile = PROFILE) -> SdkReport:
-    """Of the demo model, unless others are named."""
+# Of the first glibc for 32-bit ARM with a floating-point unit.
+OLDEST = PROFILE.model_copy(
+    update={"libc": PROFILE.libc.model_copy(update={"floor": ".".join(map(str, OLDEST_SDK_LIBC))})}
+)
+
+
+def build(
+    *models: Path, profile: BoardProfile = PROFILE, operators: OperatorChoice = "models"
+) -> SdkReport:
+    """Of the demo model, unless others or all operators are named."""
     wanted = SdkRequest(
         profile=profile,
-        models=models or (REPO.default_model,),
+        models=models or ((REPO.default_model,) if operators == "models" else ()),
+        operators=operators,
         workspace=REPO,
         builder="docker",
         jobs=os.cpu_count() or 1,
@@ -132,8 +145,10 @@ def emulated(
     profile: BoardProfile = PROFILE,
 ) -> subprocess.CompletedProcess[str]:
     argv = [EMULATORS[profile.abi.arch], "-cpu", profile.qemu_cpu]
-    if libraries and sdk:
-        argv += ["-L", str(libraries), "-E", f"LD_LIBRARY_PATH={sdk.folder / 'lib'}"]
+    if libraries:
+        argv += ["-L", str(libraries)]
+    if sdk:
+        argv += ["-E", f"LD_LIBRARY_PATH={sdk.folder / 'lib'}"]
     argv += [str(program), *map(str, arguments)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
@@ -186,6 +201,55 @@ def test_a_library_needs_the_c_library_of_the_floor_alone(sdk: SdkReport, librar
     assert newest
     assert newest.number <= (2, 31)
     assert facts.bytes <= sdk_cost.MOST_BYTES[f"lib{library}"]
+
+
+@pytest.fixture(scope="module")
+def sdk_of_oldest(built: BuildReport) -> SdkReport:
+    return build(profile=OLDEST)
+
+
+def test_libraries_for_the_oldest_glibc_need_no_newer_one(sdk_of_oldest: SdkReport) -> None:
+    facts = [file.facts for file in sdk_of_oldest.audit.files]
+
+    assert len(facts) == len(LIBRARIES)
+    for file in facts:
+        newest = file.highest("GLIBC")
+        assert newest
+        assert newest.number <= OLDEST_SDK_LIBC
+        assert set(file.needed) <= LINKED
+
+
+def test_a_program_with_libraries_for_the_oldest_glibc_answers_as_the_host_does(
+    builder: DockerBuilder, sdk_of_oldest: SdkReport, out: Path, case: Case
+) -> None:
+    folder = builder.path(sdk_of_oldest.folder)
+    argv = [f"{PROFILE.abi.triplet}-gcc", f"{folder}/examples/run.c"]
+    argv += [f"-I{folder}/include/onnxruntime", f"-L{folder}/lib", "-lonnxruntime"]
+
+    builder.run([*argv, "-o", str(builder.path(out / "run"))], out / "log")
+
+    case.is_answered_by(out / "run", out, sdk_of_oldest)
+
+
+def test_objects_of_a_thread_are_destroyed_where_glibc_does_not(
+    builder: DockerBuilder, out: Path
+) -> None:
+    """By the functions that stand in for those of glibc 2.18 and later."""
+    compat = REPO.resources.recipes / "sdk-library" / "compat.c"
+    source, binary = GOLDEN / "thread_objects.cpp", out / "thread_objects"
+    for path in (compat, source):
+        shutil.copy(path, out)
+    script = """
+    $0-gcc -std=c11 -O1 -Wall -Wextra -Werror -fvisibility=hidden -DGLIBC_FLOOR=17 -c compat.c
+    $0-g++ -O1 -static-libstdc++ compat.o thread_objects.cpp -o thread_objects
+    """
+    argv = ["sh", "-euxc", f'cd "$1"; {script}', PROFILE.abi.triplet, str(builder.path(out))]
+    builder.run(argv, out / "log")
+    _, missing = symbols_of(binary, ".dynsym")
+
+    assert "__cxa_thread_atexit_impl" not in missing
+    lines = emulated(binary, libraries=out).stdout.split()
+    assert lines == ["second", "first", "late", "joined", "end", "main"]
 
 
 @each_library
@@ -446,6 +510,119 @@ def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
             case.is_answered_by(program, tmp_path / "board", sdk)
         else:
             answers_as_edge_infer(program, tmp_path / "board", case.model, sdk, pictures)
+
+
+def outsider(folder: Path) -> tuple[Path, Any]:
+    """A model of operators that the demo's runtime lacks, and an input of it."""
+    rng = np.random.default_rng(3)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+
+    then = helper.make_graph(
+        [helper.make_node("CumSum", ["e", "axis"], ["then"])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("then", onnx.TensorProto.FLOAT, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Elu", ["e"], ["other"])],
+        "other",
+        [],
+        [helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, None)],
+    )
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["y", "h"], hidden_size=4),
+        helper.make_node("Einsum", ["h", "m"], ["p"], equation="dbh,hk->bk"),
+        helper.make_node("Erf", ["p"], ["e"]),
+        helper.make_node("ReduceMax", ["e"], ["max"], keepdims=0),
+        helper.make_node("Greater", ["max", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["c"], then_branch=then, else_branch=other),
+        helper.make_node("TopK", ["c", "k"], ["top", "places"]),
+    ]
+    constants = [
+        *(weight("w", 1, 16, 3), weight("r", 1, 16, 4), weight("m", 4, 6)),
+        numpy_helper.from_array(np.array(1, np.int64), "axis"),
+        numpy_helper.from_array(np.array(0, np.float32), "zero"),
+        numpy_helper.from_array(np.array([3], np.int64), "k"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "outsider",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [5, 2, 3])],
+        [helper.make_tensor_value_info("top", onnx.TensorProto.FLOAT, [2, 3])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(folder / "outsider.onnx"))
+    return folder / "outsider.onnx", rng.standard_normal((5, 2, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sdk_of_all(built: BuildReport) -> SdkReport:
+    return build(operators="all")
+
+
+KERNEL = re.compile(r"kCpuExecutionProvider_([A-Za-z0-9]+)_k(Onnx|MS)Domain_ver(\d+)(?:_(\d+))?")
+DOMAINS = {"Onnx": "ai.onnx", "MS": "com.microsoft"}
+
+
+@pytest.mark.nightly
+def test_an_sdk_of_all_operators_has_a_kernel_for_each_that_it_promises(
+    sdk_of_all: SdkReport,
+) -> None:
+    """By the names of what makes kernels in the runtime that it is linked from."""
+    config = sdk_of_all.folder / "operators.config"
+    package = next(
+        path.parents[1]
+        for path in user_cache().glob("conan/*/p/b/*/p/res/ops.config")
+        if path.read_text() == config.read_text()
+    )
+    with (package / LIBRARIES["onnxruntime"][0]).open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        names = "\n".join(symbol.name for symbol in table.iter_symbols())
+    kernels = {
+        (DOMAINS[domain], name, int(first), int(last or first))
+        for name, domain, first, last in KERNEL.findall(names)
+    }
+    promised = parse_config(config.read_text(), "SDK").operators
+
+    def has_kernel(operator: Operator) -> bool:
+        same = (k for k in kernels if k[:2] == (operator.domain, operator.name))
+        return any(first <= operator.opset <= last for *_, first, last in same)
+
+    assert len(promised) > 500
+    assert [str(operator) for operator in promised if not has_kernel(operator)] == []
+
+
+@pytest.mark.nightly
+def test_an_sdk_of_all_operators_runs_a_model_that_the_demo_s_refuses(
+    builder: DockerBuilder, sdk: SdkReport, sdk_of_all: SdkReport, case: Case, out: Path
+) -> None:
+    network, values = outsider(out)
+    (out / "input.f32").write_bytes(values.tobytes())
+    place = BoardBuild(root=out / "converted")
+    model = pipeline.converted_model(network, place, user_cache(), xnnpack=False)[0].ort
+    answer = open_session(network, 1).run(None, {"x": values})[0].ravel()
+    build_programs(builder, sdk_of_all, out, "", **own_compiler(builder, sdk_of_all))
+    theirs = Case(model=model, values=out / "input.f32", answer=answer)
+
+    for name in ("run_c", "run_cpp"):
+        theirs.is_answered_by(out / "make" / name, out, sdk_of_all)
+        case.is_answered_by(out / "make" / name, out, sdk_of_all)
+    with pytest.raises(UserError, match=r"LSTM \(opset 14\)[^!]*--operators=all$"):
+        sdks.check_model(load_sdk(sdk.folder), network, user_cache(), out / "check")
+    covered = sdks.check_model(load_sdk(sdk_of_all.folder), network, user_cache(), out / "all")
+    assert {"ai.onnx:If (opset 16)", "ai.onnx:Einsum (opset 12)"} <= set(covered.required)
+    for file, built_sdk, reason in (
+        (model, sdk, "Could not find an implementation for LSTM(14)"),
+        (network, sdk_of_all, "ONNX format model is not supported in this build"),
+    ):
+        values_file = out / "input.f32"
+        ended = emulated(out / "make" / "run_c", file, values_file, libraries=out, sdk=built_sdk)
+        assert (ended.returncode, reason in ended.stderr) == (1, True), ended.stderr
 
 
 @dataclass(frozen=True, kw_only=True)

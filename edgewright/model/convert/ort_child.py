@@ -2,6 +2,7 @@
 
     python -m edgewright.model.convert.ort_child convert NETWORK.onnx FOLDER ANSWER.json
     python -m edgewright.model.convert.ort_child needs MODEL.ort ANSWER.json
+    python -m edgewright.model.convert.ort_child kernels ANSWER.json
     python -m edgewright.model.convert.ort_child pack MODEL.ort TILE PACKED.ort ANSWER.json
 
 `ort_tools` runs it, and says why. None writes anything but its files; what ONNX Runtime refuses
@@ -14,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+NO_LAST_VERSION = 2**31 - 1  # of a kernel that is for no later version of its operator yet
 
 
 def convert(model: str, out: str) -> dict[str, object]:
@@ -73,6 +76,27 @@ def needs(model: str) -> dict[str, object]:
         }
 
 
+def kernels() -> dict[str, object]:
+    """Domain, version and kind of every operator that the CPU's execution provider runs."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        get_all_operator_schema,
+        get_all_opkernel_def,
+    )
+
+    versions: dict[tuple[str, str], set[int]] = {}
+    for schema in get_all_operator_schema():
+        versions.setdefault((schema.domain, schema.name), set()).add(schema.since_version)
+    operators = set()
+    for kernel in get_all_opkernel_def():
+        first, last = kernel.version_range
+        # As ONNX Runtime chooses kernels: one without a last version is for its first alone.
+        last = first if last == NO_LAST_VERSION else last
+        for version in {first} | versions.get((kernel.domain, kernel.op_name), set()):
+            if kernel.provider == "CPUExecutionProvider" and first <= version <= last:
+                operators.add((kernel.domain or "ai.onnx", version, kernel.op_name))
+    return {"operators": sorted(operators)}
+
+
 def pack(model: str, tile: str, out: str) -> dict[str, object]:
     """Write the model with its weights packed for the tile of that name."""
     from edgewright.model.convert.packed_weights import TILES, pack_weights
@@ -97,7 +121,7 @@ def main(command: str, *words: str) -> None:
     sys.modules["torch"] = None  # type: ignore[assignment]
     *arguments, answer = words
     commands: dict[str, Callable[..., dict[str, object]]]
-    commands = {"convert": convert, "needs": needs, "pack": pack}
+    commands = {"convert": convert, "needs": needs, "kernels": kernels, "pack": pack}
     content = commands[command](*arguments)
     Path(answer).write_text(json.dumps(content))
 

@@ -77,6 +77,11 @@ def read_needs(model: Path) -> Needs:
     )
 
 
+def read_kernels() -> list[Operator]:
+    """Every operator, version by version, that ONNX Runtime on this machine has CPU kernels for."""
+    return [Operator(*fields) for fields in _run("kernels")["operators"]]
+
+
 def pack_weights(model: Path, tile: TileName, out: Path) -> None:
     """Write a model in ORT format with its weights packed for a tile."""
     _run("pack", model, tile, out)

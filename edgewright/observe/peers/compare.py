@@ -112,7 +112,29 @@ def compare(contest: Contest, names: Sequence[str]) -> Comparison:
             for contestant in _contestants(contest, name, models, folder / "input")
         ]
         rows = [first, *other_rows, *peer_rows]
-    compared = []
+    return _compared(contest, rows)
+
+
+def compare_libraries(
+    contest: Contest, libraries: Mapping[str, Path], names: Sequence[str]
+) -> Comparison:
+    """Shared libraries of ours, by name, and then the named peers, on the network in INT8 alone."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-peers-") as scratch:
+        raw = Path(scratch) / "input"
+        rows = [_our_row(contest.program, "edge-infer", raw)]
+        sysroot = peers.sysroot_of_peers(contest.arch, contest.log)
+        for name, library in libraries.items():
+            ours = Peer(name=name, arch=contest.arch, library=library, sysroot=sysroot)
+            model = contest.program.program.model
+            rows.append(_cached_row(contest, _ort(contest, ours, "INT8", model, raw)))
+        for name in names:
+            peer = peers.ORT_PEERS[name](contest.arch, contest.log)
+            rows.append(_cached_row(contest, _ort(contest, peer, "INT8", contest.onnx, raw)))
+    return _compared(contest, rows)
+
+
+def _compared(contest: Contest, rows: Sequence[Row]) -> Comparison:
+    first, compared = rows[0], []
     for row in rows:
         pairs = zip(row.probabilities, first.probabilities, strict=True)
         difference = round(max(abs(a - b) for a, b in pairs), 6)

@@ -16,13 +16,20 @@ from edgewright.model.convert import coverage
 from edgewright.model.convert.ops import Operator, parse_config
 from edgewright.model.convert.ort_tools import Needs, Node
 from edgewright.release.manifest import Source
-from edgewright.release.sdk import Sdk, SdkInputs, SdkModel, SdkRuntime, make_sdk
+from edgewright.release.sdk import (
+    OperatorChoice,
+    Sdk,
+    SdkInputs,
+    SdkModel,
+    SdkRuntime,
+    make_sdk,
+)
 from tests.checkout import checkout
 
 OPERATORS = 'ai.onnx;13;Add{"inputs": {"0": ["float"]}},MatMul\n'
 
 
-def sdk_of(tmp_path: Path, operators: str) -> Sdk:
+def sdk_of(tmp_path: Path, operators: str, choice: OperatorChoice = "models") -> Sdk:
     inputs = SdkInputs(
         board="rpi2",
         compatible="raspberrypi,2-model-b",
@@ -31,6 +38,7 @@ def sdk_of(tmp_path: Path, operators: str) -> Sdk:
         models=(SdkModel(name="cells", onnx_sha256="a" * 64),),
         runtime=SdkRuntime(
             version="1.21.0",
+            operators=choice,
             ops_config_sha256="b" * 64,
             libc_floor="2.31",
             execution_providers=("cpu",),
@@ -56,7 +64,21 @@ def test_a_model_outside_of_an_sdk_is_told_with_the_command_that_adds_it(
     message = str(refused.value)
     assert message.startswith("mine.ort: needs operators that the runtime was not built with\n")
     assert "ai.onnx:Erf (opset 13), node '/head/node'" in message
-    assert message.endswith("next: invoke sdk --board=rpi2 --model=cells --model=mine.ort")
+    assert message.endswith(
+        "next: invoke sdk --board=rpi2 --model=cells --model=mine.ort, "
+        "or invoke sdk --board=rpi2 --operators=all"
+    )
+
+
+def test_a_model_outside_of_all_operators_is_not_sent_to_build_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(monkeypatch, "ai.onnx;13;Erf\n", "Erf")
+
+    with pytest.raises(UserError) as refused:
+        check_model(sdk_of(tmp_path, OPERATORS, choice="all"), Path("mine.ort"), tmp_path, tmp_path)
+
+    assert str(refused.value).endswith(f"next: {sdks.OUTSIDE_OF_ALL}")
 
 
 def test_a_model_inside_of_an_sdk_is_proven(
@@ -107,8 +129,8 @@ def test_a_board_with_musl_is_told_what_an_sdk_needs_before_anything_is_built() 
 def test_a_glibc_that_is_too_old_is_told_before_anything_is_built() -> None:
     repo = checkout()
     profile = load_board("a53-som", repo.boards)
-    old = profile.model_copy(update={"libc": profile.libc.model_copy(update={"floor": "2.13"})})
+    old = profile.model_copy(update={"libc": profile.libc.model_copy(update={"floor": "2.12"})})
     request = SdkRequest(profile=old, models=(), workspace=repo, jobs=1)
 
-    with pytest.raises(UserError, match=r"has glibc 2\.13, an SDK needs 2\.18 or newer"):
+    with pytest.raises(UserError, match=r"has glibc 2\.12, an SDK needs 2\.13 or newer"):
         build_sdk(request, Progress())

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from invoke.context import Context
@@ -12,6 +13,7 @@ from edgewright.cli import sdk, wheel
 from tests import signing
 from tests.schemas import require_valid
 from tests.unit.build.test_wheel import sdk_with_header
+from tests.unit.cli.test_program import run
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,30 @@ def test_a_wheel_is_written_and_told_with_the_line_that_installs_it(
     wanted = f"--find-links={index} edgewright-runtime=={document['wheel_version']}"
     assert lines[-1] == f"on the board: pip install {wanted}"
     assert [request.profile.name for request in built] == ["a53-som", "a53-som"]
+
+
+@pytest.mark.parametrize(
+    ("options", "models"),
+    [({}, 1), ({"operators": "all"}, 0), ({"operators": "all", "model": ("mobilevit-s-elpv",)}, 1)],
+)
+def test_a_wheel_of_all_operators_is_for_no_model_unless_one_is_named(
+    tmp_path: Path, built: list[SdkRequest], options: dict[str, Any], models: int
+) -> None:
+    wheel.wheel(Context(), board="a53-som", out=str(tmp_path), **options)
+
+    [request] = built
+    assert request.operators == options.get("operators", "models")
+    assert len(request.models) == models
+
+
+def test_a_choice_of_operators_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("wheel", "--board=a53-som", "--operators=most") == 2
+
+    assert capsys.readouterr().err == (
+        "--operators=most: unknown choice of operators\n"
+        "  expected: models, all\n"
+        "next: edgewright sdk --operators=all\n"
+    )
 
 
 def test_a_wheel_is_signed_and_verified_in_one_screen(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.errors import CheckError
+from edgewright.base.errors import CheckError, UserError
 from edgewright.board.catalogue import load_board
 from edgewright.observe import sdk_cost
 from edgewright.observe.sdk_cost import LibraryBytes, SdkCost, require_goals
@@ -44,6 +44,13 @@ def test_what_costs_more_is_named(dear: SdkCost, fact: str) -> None:
     assert fact in str(refused.value)
     assert str(refused.value).endswith("\nnext: invoke bench.instructions --board=board")
     assert refused.value.exit_code == 4
+
+
+def test_libraries_to_stand_beside_are_named_by_commas() -> None:
+    assert sdk_cost.parse_libraries("all,debian") == ("all", "debian")
+    assert sdk_cost.parse_libraries("") == ()
+    with pytest.raises(UserError, match=r"--vs=ncnn: no such library\n  expected: all, debian"):
+        sdk_cost.parse_libraries("all,ncnn")
 
 
 def test_a_library_that_has_no_goal_is_listed_too(tmp_path: Path) -> None:

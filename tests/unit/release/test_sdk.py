@@ -55,6 +55,18 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
 
 
+def test_the_choice_of_operators_is_in_a_manifest_of_all_alone(sdk: Sdk, tmp_path: Path) -> None:
+    """So that SDKs of before the choice have their bytes, and their ids."""
+    runtime = INPUTS.runtime.model_copy(update={"operators": "all"})
+
+    everything = make_sdk(replace(INPUTS, models=(), runtime=runtime), tmp_path)
+
+    assert b"operators" not in sdk.manifest.canonical()
+    assert b'"operators":"all"' in everything.manifest.canonical()
+    assert load_sdk(sdk.folder).manifest.runtime.operators == "models"
+    assert load_sdk(everything.folder).manifest.runtime.operators == "all"
+
+
 def test_the_same_content_has_the_same_id_and_archive(sdk: Sdk, tmp_path: Path) -> None:
     again = make_sdk(INPUTS, tmp_path / "again")
 
