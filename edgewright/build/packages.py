@@ -50,8 +50,15 @@ EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name 
     "zstd": ("libzstd", "zstd"),
 }
 RECIPES = (
-    *(*LIBRARIES, XNNPACK, CXX_LIBRARY, RUNTIME, SDK, LIBEDGE, PROGRAM),
-    *(*EDGECTL_LIBRARIES, EDGECTL),
+    *LIBRARIES,
+    XNNPACK,
+    CXX_LIBRARY,
+    RUNTIME,
+    SDK,
+    LIBEDGE,
+    PROGRAM,
+    *EDGECTL_LIBRARIES,
+    EDGECTL,
 )
 
 

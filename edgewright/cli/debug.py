@@ -84,15 +84,15 @@ def run_arguments(run: str) -> list[str]:
         ) from fault
 
 
-def watched_arguments(run: str, attach: bool, seconds: int, most: int) -> list[str]:
-    """Of the program that a command watches for so many seconds, at most `most`.
+def watched_arguments(run: str, attach: bool, seconds: int, limit: int) -> list[str]:
+    """The arguments to start a program with that is watched for `seconds`, from 1 to `limit`.
 
-    Raises UserError for another time, or for a program to start and one that runs already.
+    Raises UserError for other seconds, or for a program to start and one that runs already.
     """
-    if not 1 <= seconds <= most:
+    if not 1 <= seconds <= limit:
         raise UserError(
             f"--seconds={seconds}",
-            f"expected 1 to {most:,}",
+            f"expected 1 to {limit:,}",
             next="the same command without --seconds",
         )
     if run and attach:

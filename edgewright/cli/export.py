@@ -27,8 +27,8 @@ class ExportOptions:
     out: Annotated[str, "folder for the file; default: beside the release"] = ""
     maintainer: Annotated[str, "deb: whom to ask, as in 'Line 3 <line3@example.com>'"] = ""
     certificate: Annotated[str, "rauc, swu: X.509 certificate that the file is signed by, PEM"] = ""
-    slot: Annotated[str, "rauc: write the release to slots of this class; default: no slot"] = ""
     private_key: Annotated[str, "rauc, swu, mender: private key that signs the file, PEM"] = ""
+    slot: Annotated[str, "rauc: write the release to slots of this class; default: no slot"] = ""
 
 
 @task

@@ -55,10 +55,8 @@ def profile(
     json: Json = False,
 ) -> None:
     """Draw where edge-infer's time goes. Example: invoke profile --board=a53-som --emulated"""
-    arguments, stores = (
-        watched_arguments(run, attach, seconds, MOST_SECONDS),
-        symbol_folders(symbols),
-    )
+    arguments = watched_arguments(run, attach, seconds, MOST_SECONDS)
+    stores = symbol_folders(symbols)
     page = expanded(out) if out else workspace().build(reach.board).reports / "profile.html"
     with reach.connect() as board:
         manifest, arguments, sampling = _sampled(reach, board, arguments, seconds, attach=attach)

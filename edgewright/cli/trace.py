@@ -37,10 +37,8 @@ def trace(
     json: Json = False,
 ) -> None:
     """Trace system calls of edge-infer on a board. Example: invoke trace --board=a53-som --lab"""
-    arguments, build = (
-        watched_arguments(run, attach, seconds, MOST_SECONDS),
-        workspace().build(reach.board),
-    )
+    arguments = watched_arguments(run, attach, seconds, MOST_SECONDS)
+    build = workspace().build(reach.board)
     log = build.logs / "strace.log"
     strace = debian_tool(STRACE, reach.profile.abi.arch, user_cache(), log)
     file = expanded(out) if out else build.reports / "trace.txt"

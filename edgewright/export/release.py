@@ -93,7 +93,7 @@ def _ending(request: ExportRequest) -> str:
         raise UserError(
             f"--slot={request.slot}",
             f"{request.format} has no slots",
-            next="invoke release.export --format=rauc",
+            next="the same command with --format=rauc, or without --slot",
         )
     rauc.require_slot_class(request.slot)
     return f".{request.slot}{ending}"

@@ -1,4 +1,4 @@
-"""Images whose things are known by their boxes, or outlines: COCO's JSON, or YOLO's text beside
+"""Images whose instances have boxes, or outlines: COCO's JSON, or YOLO's text beside
 each image."""
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Instance:
     label: int  # index among the card's
     box: tuple[float, float, float, float]  # x, y, width, height in pixels of the upright image
     outline: tuple[Polygon, ...] | RunLengths | None = None  # none: nobody drew it
-    is_crowd: bool = False  # many things in one box: what is in it is neither right nor wrong
+    is_crowd: bool = False  # many in one box: what is in it is neither right nor wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _read_yolo(folder: Path, labels: Sequence[str]) -> list[BoxedImage]:
-    """An image without a file of text has no things: YOLO's sets leave it out."""
+    """An image without a file of text has no instances: YOLO's sets leave it out."""
     if not folder.is_dir():
         raise UserError(str(folder), "is no folder and no COCO file")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

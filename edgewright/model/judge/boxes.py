@@ -22,7 +22,7 @@ from edgewright.model.tasks.inference import Engine
 _LEAST_SCORE = 0.001
 _MOST_DETECTIONS = 100
 
-Annotation = dict[str, Any]  # COCO's form of a instance, or of a detection
+Annotation = dict[str, Any]  # COCO's form of an instance, or of a detection
 
 
 class MaskPrecision(Part):
@@ -53,7 +53,7 @@ class DetectQuality(Document):
 
 
 def has_masks(card: DetectCard, boxed: Sequence[BoxedImage]) -> bool:
-    """Whether masks can be judged: the network has them, and so have all things of the images."""
+    """Whether masks can be judged: the network has them, and so has each instance."""
     return card.prototypes is not None and all(
         instance.outline is not None for image in boxed for instance in image.instances
     )
@@ -160,7 +160,7 @@ class _Comparison:
         judge = COCOeval_faster(annotated, annotated.loadRes(self.detections), kind)
         judge.evaluate()
         judge.accumulate()
-        # Axes: overlap, recall, label, area of things (all of them first), detections (100 last).
+        # Axes: overlap, recall, label, area (all first), number of detections (100 last).
         precision: NDArray[np.float64] = judge.eval["precision"][:, :, :, 0, -1]
         return np.asarray(precision.mean(axis=1), np.float64)
 
@@ -178,7 +178,7 @@ def _annotation(number: int, image: int, instance: Instance) -> Annotation:
 
 
 def _outline(path: Path, instance: Instance, size: Placement) -> list[list[float]] | Annotation:
-    """COCO's form of a thing's outline. Raises UserError for one of another image."""
+    """COCO's form of an instance's outline. Raises UserError for one of another image."""
     outline = instance.outline
     assert outline is not None, "every instance has its outline"
     if not isinstance(outline, RunLengths):
@@ -205,11 +205,11 @@ def _masks(reading: DetectReading, size: Placement) -> list[Annotation]:
     """COCO's form of what each detection covers of the upright image."""
     from faster_coco_eval.core import mask as coco_masks  # of the extra `model`
 
-    things = reading.masks
-    assert things is not None, "a network with prototypes has masks"
+    detected = reading.masks
+    assert detected is not None, "a network with prototypes has masks"
     encoded = []
-    for mask in things.masks:
+    for mask in detected.masks:
         pixels = np.zeros((size.height, size.width), np.uint8, order="F")
-        pixels[things.window.pixels] = things.window.spread(mask)
+        pixels[detected.window.pixels] = detected.window.spread(mask)
         encoded.append(coco_masks.encode(pixels))
     return encoded

@@ -245,7 +245,7 @@ def _libc(health: Health, profile: BoardProfile) -> Iterator[Check]:
     version = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", libc.version or "")
     is_older = version is not None and tuple(map(int, version.groups())) < profile.libc.version
     # All programs for boards with musl are static: those run with any C library.
-    is_other = libc.family != profile.libc.family is LibcFamily.GLIBC
+    is_other = profile.libc.family is LibcFamily.GLIBC and libc.family != "glibc"
     if not (is_older or is_other):
         yield Check(name="libc", grade=Grade.WELL, found=library)
         return
