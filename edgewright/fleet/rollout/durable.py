@@ -8,6 +8,8 @@ What its defaults would do, and what is done instead:
   changes only with the order of steps.
 - A lock ends with its connection, unnoticed: it is looked at, every few seconds.
 - Work is given up after 100 recoveries: there is no limit.
+- What a dead process left is begun by a queue that is looked into all the time, or late: it is
+  looked into often until the work has begun, and hardly ever from then on.
 - SQLite is opened with a rollback journal, and not waited for: the engine is ours.
 """
 
@@ -27,7 +29,8 @@ from edgewright.fleet.rollout.database import LOOK_SECONDS, Database
 
 VERSION = "1"  # of the order of steps
 POLL_SECONDS = 1.0
-QUEUE_SECONDS = 10.0
+RECOVERY_SECONDS = 0.1  # between looks into the engine's queue until the work has begun
+QUEUE_SECONDS = 10.0  # and from then on
 LOCK_SECONDS = 15.0  # between looks at the lock: another process may have it for so long at most
 Json = str | float | int | bool | None
 
@@ -92,8 +95,8 @@ def run(
         ) from failed
 
 
-def _configure(database: Database, name: str) -> None:
-    """Make the engine of this process, on the ledger's database and silent."""
+def _configure(database: Database, name: str) -> dbos.Queue:
+    """Make the engine of this process, on the ledger's database and silent; returns its queue."""
     url = database.steps.url.render_as_string(hide_password=False)
     logger = logging.getLogger("dbos")
     logger.propagate = False
@@ -112,8 +115,9 @@ def _configure(database: Database, name: str) -> None:
             "log_level": "CRITICAL",
         }
     )
-    # Nothing is ever put into its own queue, which it looks into three times a second.
-    engine._registry.get_internal_queue()._polling_interval_sec = QUEUE_SECONDS
+    queue = engine._registry.get_internal_queue()
+    queue._polling_interval_sec = RECOVERY_SECONDS
+    return queue
 
 
 def _run_alone(
@@ -124,12 +128,14 @@ def _run_alone(
     require_lock: Callable[[], None],
 ) -> str:
     share = _Share(work)
-    _configure(database, name)
+    queue = _configure(database, name)
+
+    def conduct() -> str:  # no method: the engine would look for its object in the database
+        queue._polling_interval_sec = QUEUE_SECONDS
+        return share.conduct()
+
     try:
-        # Not the method itself: the engine would look for its object in the database.
-        workflow = dbos.DBOS.workflow(name="rollout", max_recovery_attempts=None)(
-            lambda: share.conduct()
-        )
+        workflow = dbos.DBOS.workflow(name="rollout", max_recovery_attempts=None)(conduct)
         dbos.DBOS.launch()
         status = dbos.DBOS.get_workflow_status(name)
         if status is not None and status.status == "SUCCESS":
@@ -137,7 +143,7 @@ def _run_alone(
         if status is None:
             with dbos.SetWorkflowID(name):
                 dbos.DBOS.start_workflow(workflow)
-        # Else it was begun again by `launch`.
+        # Else `launch` put it into the queue.
         _wait(share.ended, on_interrupt, require_lock)
         if share.failure is not None:
             raise share.failure
