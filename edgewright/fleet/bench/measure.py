@@ -112,7 +112,10 @@ class _Conductor:
             "EDGEWRIGHT_CONFIG": str(self._home / "config"),
             "EDGEWRIGHT_CACHE": str(self._home / "cache"),
         }
-        for name in ("SSH_AUTH_SOCK", "EDGEWRIGHT_LEDGER", "EDGEWRIGHT_PASSWORD", "PYTHONPATH"):
+        for name in (
+            *("SSH_AUTH_SOCK", "EDGEWRIGHT_LEDGER", "EDGEWRIGHT_PASSWORD", "PYTHONPATH"),
+            "PYTHONDONTWRITEBYTECODE",
+        ):
             self._environment.pop(name, None)
 
     def measure(self) -> list[Cost]:
@@ -190,8 +193,12 @@ class _Conductor:
     def _deploy(self) -> tuple[float, float]:
         argv = [sys.executable, "-m", "edgewright.cli", "deploy", "--select=all"]
         argv += [f"--parallel={self._bench.parallel}"]
-        # The edgewright that measures, in a checkout as well.
-        package = {"PYTHONPATH": str(Path(edgewright.__file__).parents[1])}
+        # The edgewright that measures, in a checkout as well; compiled by its first deploy, as the
+        # peers were by pip.
+        package = {
+            "PYTHONPATH": str(Path(edgewright.__file__).parents[1]),
+            "PYTHONPYCACHEPREFIX": str(self._bench.folder / "bytecode"),
+        }
         return self._counted("edgewright deploy", argv, self._environment | package)
 
     def _counted(

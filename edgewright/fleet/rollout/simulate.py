@@ -234,7 +234,7 @@ def _work_for_site(ledger_place: str, place: str, site: str) -> None:
         if time.time() - renewed_at >= RENEW_SECONDS:
             crew.renew()
             renewed_at = time.time()
-        for goal in (Goal.RELEASE, Goal.STAGE, Goal.SHADOW):
+        for goal in (Goal.FORMER, Goal.RELEASE, Goal.STAGE, Goal.SHADOW):
             room = plan.per_site - ledger.at_work(NAME, site)
             if room > 0:
                 crew.start(
@@ -399,8 +399,10 @@ class _Campaign:
             0.0,
             None,
         )
-        # Else the last boards might be through before the last kill.
-        enough = self.boards * (self.killed + 1) / (self.kills + 1)
+        # Else the last boards might be through before the last kill, or the first ones be cut by
+        # so many kills that their wave fails.
+        share = self.boards / (self.kills + 1)
+        few, enough = self.killed * share / 2, (self.killed + 1) * share
         is_killing, begin = self.killed < self.kills, time.monotonic()
         controller.start()
         try:
@@ -410,7 +412,9 @@ class _Campaign:
                 self.workers.turn(is_killing=is_killing)
                 if first is None and _last_attempt(self.ledger) != last:
                     first = age
-                is_over = life.is_over(age, first) or _settled(self.ledger) >= enough
+                settled = _settled(self.ledger)
+                may_end = life.is_early or settled >= few
+                is_over = (may_end and life.is_over(age, first)) or settled >= enough
                 if is_killing and is_over:
                     break
                 controller.join(0.05)
@@ -495,13 +499,13 @@ class _Life:
     """When a controller is killed."""
 
     def __init__(self, *, is_early: bool, random: random.Random) -> None:
-        self._is_early = is_early
+        self.is_early = is_early
         self._seconds = (
             random.uniform(*EARLY_SECONDS) if is_early else random.expovariate(1 / WORK_SECONDS)
         )
 
     def is_over(self, age: float, first: float | None) -> bool:
-        if self._is_early:
+        if self.is_early:
             return age >= self._seconds
         return first is not None and age >= first + self._seconds
 
