@@ -421,7 +421,7 @@ def test_the_example_answers_on_the_board_as_the_default_program_does(
     folder = f"{root}/{built.id}"
 
     assert json.loads(shell(emulated, f"cd {folder} && bin/inspect selftest"))["passed"]
-    image = "model/golden/cell0426.png"
+    image = "model/golden/cell0387.png"
     [expected] = json.loads(
         shell(emulated, f"cd {folder} && bin/edge-infer run --release . {image}")
     )["results"]
