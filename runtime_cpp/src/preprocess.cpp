@@ -26,6 +26,7 @@ struct Turn {
 Span flipped(Span span, size_t side) {
   span.start = side - span.start - span.length;
   span.first = span.resized - span.first - span.count;
+  span.is_mirrored = true;
   return span;
 }
 

@@ -211,7 +211,9 @@ Resizer::Axis Resizer::axis_of(const Span& span, Filter filter) {
   std::vector<Curve> curves;
   double largest_share = 0;
   for (size_t index = span.first; index < span.first + span.count; ++index) {
-    curves.push_back(curve_of(span, index, filter));
+    // A mirrored axis has the upright one's weights: a share in the middle of two whole numbers
+    // would be rounded the other way from its other end.
+    curves.push_back(curve_of(span, span.is_mirrored ? span.resized - 1 - index : index, filter));
     largest_share = std::max(largest_share, curves.back().largest_share());
   }
   Axis axis{bits_for(largest_share), {}};
@@ -224,6 +226,10 @@ Resizer::Axis Resizer::axis_of(const Span& span, Filter filter) {
           static_cast<int64_t>(std::floor(share * static_cast<double>(1 << axis.bits) + 0.5));
       taps.weights.push_back(static_cast<int16_t>(sum - before));
       before = sum;
+    }
+    if (span.is_mirrored) {
+      std::reverse(taps.weights.begin(), taps.weights.end());
+      taps.first = span.length - taps.first - taps.weights.size();
     }
     axis.taps.push_back(std::move(taps));
   }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -189,6 +189,16 @@ FITS = st.one_of(
     normalize=st.sampled_from(NORMALIZATIONS),
     share=st.none() | st.tuples(*[st.floats(0, 0.99)] * 4),
     seed=st.integers(0, 9),
+)
+@example(  # mirrored, with weights whose sums lie in the middle of two whole numbers
+    size=(2, 4),
+    orientation=2,
+    color="gray",
+    fit=CenterCrop(resize_shorter=32),
+    resize="bicubic",
+    normalize=Scale(factor=1),
+    share=None,
+    seed=0,
 )
 def test_any_preprocessing_agrees_with_python(
     host_edge_infer: EdgeInfer,

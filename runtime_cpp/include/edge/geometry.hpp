@@ -10,12 +10,13 @@ namespace edge {
 
 /// One axis: `length` pixels of the picture become `resized`, of which `count` are kept.
 struct Span {
-  size_t start;    // first pixel of the picture that is read
-  size_t length;   // pixels
-  size_t resized;  // pixels
-  size_t first;    // of the resized ones that are kept
-  size_t count;    // pixels
-  size_t before;   // pixels of border before them
+  size_t start;              // first pixel of the picture that is read
+  size_t length;             // pixels
+  size_t resized;            // pixels
+  size_t first;              // of the resized ones that are kept
+  size_t count;              // pixels
+  size_t before;             // pixels of border before them
+  bool is_mirrored = false;  // counted from the upright picture's other end
 
   double scale() const { return static_cast<double>(resized) / static_cast<double>(length); }
   /// Of the picture's pixel 0 in the input.
