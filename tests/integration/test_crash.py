@@ -1,15 +1,19 @@
 """A planted null dereference on an emulated board: its file, and the line that it names."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from edgewright.board.catalogue import load_board
 from edgewright.board.elf import read_elf
+from edgewright.board.profile import Arch
 from edgewright.board.symbol_store import debug_path, store_symbols
 from edgewright.build.container import DockerBuilder
 from edgewright.deploy.remote import Board
+from edgewright.observe.count.counts import EMULATORS
+from edgewright.observe.crash.crash_file import parse_crash_file
 from edgewright.observe.crash.explain import Explainer, group
 from edgewright.observe.crash.fetch import fetch_crashes
 from edgewright.observe.crash.report import Crash
@@ -30,7 +34,7 @@ flags="-std=c++17 -Os -fno-exceptions -fno-rtti -I$1/include -I$1"
 flags="$flags -DEDGE_VERSION=\\"0\\" -DEDGE_LINKAGE=\\"static\\""
 "$3-g++" $flags -fno-asynchronous-unwind-tables -c "$1/tests/crash/opaque.cpp"
 "$3-g++" $flags -g "-ffile-prefix-map=$1/=runtime_cpp/" $product "$1/tests/crash/main.cpp" \\
-    opaque.o -static -Wl,--build-id=sha1 -o edge-infer
+    opaque.o -static -Wl,--build-id=sha1 $4 -o edge-infer
 "$3-objcopy" --only-keep-debug edge-infer symbols
 "$3-strip" edge-infer
 """
@@ -39,10 +43,15 @@ flags="$flags -DEDGE_VERSION=\\"0\\" -DEDGE_LINKAGE=\\"static\\""
 @pytest.fixture(scope="module")
 def store(builder: DockerBuilder, scratch: Path) -> Path:
     """The program that crashes, kept as a build keeps a release's."""
-    profile = load_board("a53-som", checkout().boards)
+    return compiled(builder, scratch, "a53-som")
+
+
+def compiled(builder: DockerBuilder, scratch: Path, board: str, link_option: str = "") -> Path:
+    """Compile `scratch/edge-infer`; the store that keeps it."""
+    triplet = load_board(board, checkout().boards).abi.triplet
     sources = builder.path(checkout().resources.runtime_cpp)
-    folder, triplet = builder.path(scratch), profile.abi.triplet
-    script = ["sh", "-c", COMPILE, "_", str(sources), str(folder), triplet]
+    folder = builder.path(scratch)
+    script = ["sh", "-c", COMPILE, "_", str(sources), str(folder), triplet, link_option]
     builder.run(script, scratch / "build.log")
     build_id = read_elf(scratch / "edge-infer").build_id
     assert build_id
@@ -112,3 +121,32 @@ def test_symbols_without_their_program_name_what_has_rules(
         "(anonymous namespace)::load",
         "through_opaque",
     ]
+
+
+def test_callers_on_arm64_follow_through_functions_without_rows_of_unwinding(
+    builder: DockerBuilder, scratch: Path
+) -> None:
+    """Those of the C library, which `abort` goes through, and `through_opaque`."""
+    folder = scratch / "arm64"
+    folder.mkdir()
+    script = builder.path(checkout().resources.runtime_cpp / "cmake" / "no_unwinding.ld")
+    store = compiled(builder, folder, "a53-som-arm64", f"-Wl,-T,{script}")
+    release = folder / "root" / "releases" / RELEASE
+    release.mkdir(parents=True)
+
+    env = {"CRASH_BY_ABORT": "1"}
+    argv = [EMULATORS[Arch.ARM64], str(folder / "edge-infer"), str(release)]
+    ran = subprocess.run(argv, env=env, check=False)
+
+    assert ran.returncode == 1
+    (file,) = (folder / "root" / "crashes").glob("*.crash")
+    crash = parse_crash_file(file.read_text(), file.name)
+    frames = Explainer(folders=[store]).explain(crash, file.name, store).threads[0].frames
+    assert [frame.function for frame in frames[-5:]] == [
+        "abort",
+        "(anonymous namespace)::read_number",
+        "(anonymous namespace)::load",
+        "through_opaque",
+        "main",
+    ]
+    assert {frame.origin for frame in frames[1:]} == {"unwound"}

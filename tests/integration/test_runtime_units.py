@@ -33,14 +33,28 @@ for library in libstdc++.a libc.a; do
 done > "$3/libraries" 2> /dev/null
 """
 
-# A program that asks for a string longer than any, linked as edge-infer is for arm64.
-LINK_THROWER = """
+# Programs that ask for more memory than any board has, linked as edge-infer is for arm64.
+LINK_HUNGRY = """
 cat > "$2/thrower.cpp" <<'END'
 #include <string>
 int main(int argc, char**) { return std::string(~size_t{} - argc, ' ').size() == 0; }
 END
-aarch64-linux-gnu-g++ -std=c++17 -Os -fno-exceptions -static "-Wl,-T,$1/cmake/no_unwinding.ld" \\
-  "$2/thrower.cpp" "$1/common/terminate.cpp" -o "$2/thrower"
+cat > "$2/asker.cpp" <<'END'
+#include <cstddef>
+#include <new>
+int main(int argc, char**) {
+  const std::size_t size = std::size_t{1} << (59 + argc);
+  void* volatile one = operator new(size, std::nothrow);
+  void* volatile many = new (std::nothrow) char[size];
+  void* volatile small = new (std::nothrow) char[argc];
+  return one == nullptr && many == nullptr && small != nullptr ? 0 : 1;
+}
+END
+for name in thrower asker; do
+  aarch64-linux-gnu-g++ -std=c++17 -Os -fno-exceptions -static \\
+    "-Wl,-T,$1/cmake/no_unwinding.ld" "$2/$name.cpp" "$1/cli/nothrow_new.cpp" \\
+    "$1/common/terminate.cpp" -o "$2/$name"
+done
 aarch64-linux-gnu-readelf --wide --sections "$2/thrower" > "$2/sections"
 """
 
@@ -121,19 +135,33 @@ def test_the_libraries_have_what_is_defined_in_their_place(
     assert replaced - libraries == set()
 
 
-def test_what_is_thrown_without_rows_of_unwinding_ends_the_program(builder: DockerBuilder) -> None:
-    """By SIGABRT, which the crash guard explains, and not somewhere in the unwinder."""
+@pytest.fixture(scope="module")
+def hungry(builder: DockerBuilder) -> Path:
+    """A folder with `thrower` and `asker`."""
     out = CHECKOUT.root / "build" / "tests" / "no-unwinding"
     out.mkdir(parents=True, exist_ok=True)
     places = [str(builder.path(path)) for path in (CHECKOUT.resources.runtime_cpp, out)]
-    builder.run(["sh", "-ec", LINK_THROWER, "_", *places], out / "link.log")
+    builder.run(["sh", "-ec", LINK_HUNGRY, "_", *places], out / "link.log")
+    return out
 
-    ran = subprocess.run([EMULATORS[Arch.ARM64], str(out / "thrower")], check=False)
 
-    rows = re.search(r" \.eh_frame +PROGBITS +\w+ +\w+ +(\w+)", (out / "sections").read_text())
+def test_what_is_thrown_without_rows_of_unwinding_ends_the_program(hungry: Path) -> None:
+    """By SIGABRT, which the crash guard explains, and not somewhere in the unwinder."""
+    ran = subprocess.run([EMULATORS[Arch.ARM64], str(hungry / "thrower")], check=False)
+
+    sections = (hungry / "sections").read_text()
+    rows = re.search(r" \.eh_frame +PROGBITS +\w+ +\w+ +(\w+)", sections)
     assert rows
     assert int(rows[1], 16) < 10_000  # those of libgcc, which looks itself up
+    assert ".gcc_except_table" not in sections
     assert ran.returncode == -signal.SIGABRT
+
+
+def test_nothrow_new_without_rows_of_unwinding_answers_null(hungry: Path) -> None:
+    """Programs go on where memory is short: one image is refused, not the service ended."""
+    ran = subprocess.run([EMULATORS[Arch.ARM64], str(hungry / "asker")], check=False)
+
+    assert ran.returncode == 0
 
 
 def symbols(listing: Path) -> set[str]:

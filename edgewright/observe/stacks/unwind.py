@@ -1,9 +1,11 @@
 """Who called whom, from the registers and the stack of a thread.
 
 Where a function's call frame information (DWARF 5, section 6.4) is there, its caller follows from
-it. ONNX Runtime is built without: there the stack is searched upwards for the next address that a
-call returns to, which is the call of the function at hand, or one through a register. Such a frame
-says so: a word that an earlier call left there may be taken for it.
+it. ONNX Runtime is built without, and so is all of arm64's programs that is not our own. 64-bit
+code keeps frame records (AAPCS64, section 6.4.6), which are followed. In 32-bit code the stack is
+searched upwards for the next address that a call returns to, which is the call of the function at
+hand, or one through a register. Such a frame says so: a word that an earlier call left there may be
+taken for it.
 """
 
 import bisect
@@ -15,7 +17,7 @@ from typing import Any, Literal
 from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
 
-from edgewright.board.symbols import Symbols
+from edgewright.board.symbols import Function, Symbols
 from edgewright.observe.stacks.code import Code
 from edgewright.observe.stacks.dump import (
     PROGRAM_COUNTER,
@@ -29,6 +31,9 @@ SEARCHED_BYTES = 8 << 10  # of the stack for one caller: a hostile one would be 
 # Functions that nothing calls: above them lies what the kernel or the thread's maker put there.
 FIRST = frozenset({"main", "_start", "start_thread", "__libc_start_main", "__clone"})
 LINK_REGISTER: dict[Machine, int] = {"arm": 14, "aarch64": 30}
+FRAME_POINTER = 29  # of AArch64: the address of the innermost frame record
+# Of an address: cores with pointer authentication sign return addresses in the bits above.
+ADDRESS_BITS: dict[Machine, int] = {"arm": 32, "aarch64": 48}
 Origin = Literal["registers", "unwound", "searched"]
 Registers = Mapping[int, int]  # by DWARF's numbers, which are the machine's own; known ones only
 
@@ -99,7 +104,7 @@ class Unwinder:
         """From the function that was at work to the first one of the thread, as far as is known."""
         frame: Frame | None = Frame(
             step=Step(address=thread.registers[PROGRAM_COUNTER[self.machine]], origin="registers"),
-            registers=dict(enumerate(thread.registers)),
+            registers={n: self._unsigned(value) for n, value in enumerate(thread.registers)},
             bottom=thread.registers[STACK_POINTER[self.machine]],
         )
         for _ in range(MOST_FRAMES):
@@ -109,8 +114,11 @@ class Unwinder:
             function = self.symbols.at(frame.step.place - self.bias)
             if function and function.name in FIRST:
                 return
-            start = function.address if function else None
-            frame = self._by_rules(frame, thread) or self._by_search(frame, thread, start)
+            frame = (
+                self._by_rules(frame, thread)
+                or self._by_record(frame, thread, function)
+                or self._by_search(frame, thread, function.address if function else None)
+            )
 
     def _by_rules(self, frame: Frame, thread: Thread) -> Frame | None:
         row = self.rules.at(frame.step.place - self.bias)
@@ -131,6 +139,26 @@ class Unwinder:
             return None
         step = Step(address=self._plain(back), origin="unwound")
         return Frame(step=step, registers=registers, bottom=base)
+
+    def _by_record(self, frame: Frame, thread: Thread, function: Function | None) -> Frame | None:
+        """By the caller's x29 and the return address, which 64-bit code keeps together."""
+        record = frame.registers.get(FRAME_POINTER)
+        if self.machine != "aarch64" or record is None or record < frame.bottom:
+            return None
+        older, back = self._read(thread, record), self._read(thread, record + self._word)
+        link = frame.registers.get(LINK_REGISTER[self.machine])
+        # A call leaves an address of the function at hand in x30. Any other is the caller's, and so
+        # is x29, unless the function has only just stored both.
+        if link is not None and link != back and self._returns_elsewhere(link, function):
+            step = Step(address=link, origin="unwound")
+            return Frame(step=step, registers={FRAME_POINTER: record}, bottom=frame.bottom)
+        if older is None or back is None or not self._is_return(back):
+            return None
+        step, end = Step(address=back, origin="unwound"), record + 2 * self._word
+        return Frame(step=step, registers={FRAME_POINTER: older}, bottom=end)
+
+    def _returns_elsewhere(self, link: int, function: Function | None) -> bool:
+        return self._is_return(link) and self.symbols.at(link - self.bias - 1) != function
 
     def _by_search(self, frame: Frame, thread: Thread, start: int | None) -> Frame | None:
         """`start` is where the function at hand begins."""
@@ -173,7 +201,10 @@ class Unwinder:
         at = address - thread.stack_address
         if at < 0 or at + self._word > len(thread.stack):
             return None
-        return int.from_bytes(thread.stack[at : at + self._word], "little")
+        return self._unsigned(int.from_bytes(thread.stack[at : at + self._word], "little"))
+
+    def _unsigned(self, address: int) -> int:
+        return address & ((1 << ADDRESS_BITS[self.machine]) - 1)
 
     def _plain(self, address: int) -> int:
         """Without the bit that tells Thumb."""

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "edge/crash_file.hpp"
@@ -19,6 +20,9 @@ void on_signal(int signal, siginfo_t* info, void* context) {
 }
 
 __attribute__((noipa)) int read_number(int* number) {
+  if (getenv("CRASH_BY_ABORT") != nullptr) {
+    std::abort();
+  }
   return *number + 1;  // the planted null dereference
 }
 
@@ -36,6 +40,7 @@ int main(int, char** argv) {
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGSEGV, &action, nullptr);
+  sigaction(SIGABRT, &action, nullptr);
   int number = 0;
   return through_opaque(load, &number) + 1;
 }

@@ -53,9 +53,9 @@ def unwinder(*words: tuple[int, int]) -> Unwinder:
     )
 
 
-def thread(pc: int, *stack: int, link: int = 0) -> Thread:
+def thread(pc: int, *stack: int, link: int = 0, record: int = 0) -> Thread:
     registers = [0] * 33
-    registers[30], registers[31], registers[32] = link, 0x8000, pc
+    registers[29:] = record, link, 0x8000, pc
     content = struct.pack(f"<{len(stack)}Q", *stack)
     return Thread(id=1, registers=tuple(registers), stack_address=0x8000, stack=content)
 
@@ -82,6 +82,42 @@ def test_a_function_that_calls_nothing_has_its_caller_in_the_link_register() -> 
     steps = list(unwinder(*CALLS).steps(thread(0x1024, 0x1008, link=0x1018)))
 
     assert [step.address for step in steps] == [0x1024, 0x1018, 0x1008]
+
+
+LEFT_OVER = 0x100C  # follows the call of c by main: a search takes it
+
+
+@pytest.mark.parametrize(
+    ("link", "stack"),
+    [
+        (0x1028, [LEFT_OVER, 0, 0x8030, 0x1018, LEFT_OVER, 0, 0, 0x1008]),
+        (0x1018, [LEFT_OVER, 0, 0, 0x1008]),
+        (0x1018, [LEFT_OVER, 0, 0x8020, 0x1018, 0, 0x1008]),
+        (0x35 << 48 | 0x1018, [LEFT_OVER, 0, 0, 0x7A << 48 | 0x1008]),
+    ],
+    ids=["records", "function without a record", "record just stored", "signed addresses"],
+)
+def test_frame_records_count_for_more_than_what_lies_between_them(
+    link: int, stack: list[int]
+) -> None:
+    steps = list(unwinder(*CALLS).steps(thread(0x1024, *stack, link=link, record=0x8010)))
+
+    assert steps == [
+        Step(address=0x1024, origin="registers"),
+        Step(address=0x1018, origin="unwound"),
+        Step(address=0x1008, origin="unwound"),
+    ]
+
+
+def test_a_chain_of_frame_records_that_does_not_lead_upwards_is_left() -> None:
+    stack = [0, 0, 0x8010, 0x1018, 0x1008]
+
+    steps = list(unwinder(*CALLS).steps(thread(0x1024, *stack, record=0x8010)))
+
+    assert [(step.address, step.origin) for step in steps[1:]] == [
+        (0x1018, "unwound"),
+        (0x1008, "searched"),
+    ]
 
 
 def test_a_stack_of_anything_has_an_end() -> None:
