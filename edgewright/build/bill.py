@@ -98,9 +98,13 @@ class Recipe:
         return tuple(SourceFile(file=item.file, sha256=item.sha256) for item in self.debian)
 
     @property
+    def debian_version(self) -> str | None:
+        return debian_version(self.debian[0].file) if self.debian else None
+
+    @property
     def purl(self) -> str | None:
-        own = self.debian[0] if self.debian else None
-        return source_purl(own.package, debian_version(own.file)) if own else None
+        version = self.debian_version
+        return source_purl(self.debian[0].package, version) if version else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -454,14 +458,7 @@ def _compiler_libraries(linked: Linked, licences: _Licences) -> Iterator[Ingredi
 def _debian_twin(package: CompilerPackage, resources: Resources) -> CompilerPackage:
     """The C++ library that takes the place of the cross compiler's: of the same source."""
     pin = read_recipe(resources.recipes / packages.CXX_LIBRARY).debian[0]
-    version = debian_version(pin.file)
-    return replace(
-        package,
-        name=pin.package,
-        version=version,
-        source_version=version,
-        purl=source_purl(package.source, version),
-    )
+    return replace(package, name=pin.package, version=package.source_version)
 
 
 def _model(inputs: BillInputs) -> Iterator[Ingredient]:

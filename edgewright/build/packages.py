@@ -40,6 +40,7 @@ RUNTIME = RUNTIME_RECIPE
 SDK = "onnxruntime-sdk"
 LIBEDGE = "libedge"
 PROGRAM = DEFAULT_PROGRAM.name
+CxxLibrary = Literal["compiler", "debian"]
 SDK_PACKAGES = (SDK, LIBEDGE)
 OLDEST_SDK_LIBC = (2, 13)  # of the first Debian for 32-bit ARM with a floating-point unit
 EDGECTL = "edgectl"
@@ -85,7 +86,7 @@ class PackageInputs:
     linkage: str = "static"
     kernels: str = "stock"
     xnnpack_core: str | None = None  # None: ONNX Runtime without XNNPACK's provider
-    cxx_library: Literal["compiler", "debian"] = "compiler"  # whose libstdc++.a goes in
+    cxx_library: CxxLibrary = "compiler"  # whose libstdc++.a goes in
     sources: Literal["needed", "all"] = "needed"  # of the runtime, to compile
     supply: Supply = field(default_factory=Network)
     jobs: int

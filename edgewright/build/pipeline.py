@@ -35,7 +35,12 @@ from edgewright.board.cores import core_facts
 from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage
 from edgewright.board.symbol_store import SYMBOLS, store_symbols
 from edgewright.build import container, packages
-from edgewright.build.bill import LICENCE_FILES, model_licence
+from edgewright.build.bill import (
+    LICENCE_FILES,
+    compiler_packages,
+    model_licence,
+    read_recipe,
+)
 from edgewright.build.evidence import EvidenceInputs, write_evidence
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
 from edgewright.build.programs import BuiltPrograms, ProgramInputs, build_programs
@@ -333,6 +338,7 @@ def _packages(
         builder,
         ops_config=request.runtime_ops or request.out.ops_config,
         jobs=request.jobs,
+        cxx_library=_cxx_library(request, builder, stages.progress),
         all_sources=request.all_sources,
         supply=request.supply,
     )
@@ -366,6 +372,7 @@ def package_inputs(
     *,
     ops_config: Path,
     jobs: int,
+    cxx_library: packages.CxxLibrary = "compiler",
     all_sources: bool = False,
     supply: Supply | None = None,
 ) -> packages.PackageInputs:
@@ -380,7 +387,7 @@ def package_inputs(
         linkage=profile.runtime.linkage,
         kernels=profile.runtime.kernels,
         xnnpack_core=profile.cpu.core if profile.runtime.xnnpack else None,
-        cxx_library=_cxx_library(profile, builder),
+        cxx_library=cxx_library,
         sources="all" if all_sources else "needed",
         supply=supply or Network(),
         jobs=jobs,
@@ -389,11 +396,26 @@ def package_inputs(
 
 
 def _cxx_library(
-    profile: BoardProfile, builder: container.Builder
-) -> Literal["compiler", "debian"]:
-    """That of Debian's arm64 where the builder image's own compiler is its twin."""
-    is_twin = isinstance(builder, container.DockerBuilder) and builder.toolchain is None
-    return "debian" if is_twin and profile.abi.arch is Arch.ARM64 else "compiler"
+    request: BuildRequest, builder: container.Builder, progress: Progress
+) -> packages.CxxLibrary:
+    """Debian's for arm64 where the compiler is of the same source; wherever it runs.
+
+    Headers and the rest of the C++ runtime are the compiler's, so no other will do.
+    """
+    profile, recipes = request.profile, request.workspace.resources.recipes
+    if profile.abi.arch is not Arch.ARM64 or builder.toolchain is not None:
+        return "compiler"
+    log = request.out.logs / "compiler.log"
+    own = compiler_packages(builder, profile.abi.triplet, log).get("libstdc++.a")
+    version = own.source_version if own else "of no Debian package"
+    pinned = read_recipe(recipes / packages.CXX_LIBRARY).debian_version
+    if version == pinned:
+        return "debian"
+    progress.note(
+        f"the compiler's C++ library is {version}, recipes/{packages.CXX_LIBRARY} has {pinned}: "
+        "the compiler's own is linked, which is larger"
+    )
+    return "compiler"
 
 
 def build_packages(

@@ -14,7 +14,7 @@ import edgewright
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked
-from edgewright.base.progress import StageReport
+from edgewright.base.progress import Progress, StageReport
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.build import pipeline
@@ -28,6 +28,7 @@ from edgewright.model.pack.golden import write_golden
 from edgewright.release import latest
 from edgewright.release.run_file import ImageLimits
 from tests.checkout import checkout, workspace_at
+from tests.unit.build.test_packages import Recorder
 from tests.unit.model import small_cnn
 from tests.unit.model.convert.test_packed_weights import int8_network
 from tests.unit.model.convert.test_to_ort import small_model
@@ -319,6 +320,67 @@ def test_all_that_works_at_once_fits_the_services_memory() -> None:
         for command, images in (("watch", 1), ("serve", 2)):
             image = limits_with(128, command, side).image_memory
             assert (64 << 20) + (2 << 20) + inputs + images * image <= 128 << 20
+
+
+CROSS_PACKAGE = "libstdc++-14-dev-arm64-cross\t14.2.0-19cross1\tgcc-14-cross\t9\tgcc-14 (= {})"
+
+
+class Heard(Progress):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def notes_and_cxx_library(board: str, builder: Recorder) -> tuple[list[str], str]:
+    workspace, heard = checkout(), Heard()
+    request = BuildRequest(
+        profile=load_board(board, workspace.boards),
+        model=workspace.root / "model.onnx",
+        workspace=workspace,
+        jobs=1,
+    )
+    return heard.notes, pipeline._cxx_library(request, builder, heard)
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    return Recorder()
+
+
+def link_cxx_library(builder: Recorder, source_version: str) -> None:
+    """Have its compiler for arm64 link the C++ library of that version of Debian's source."""
+    folder = builder.cache / "conan" / builder.id / "edgewright" / "compiler-aarch64-linux-gnu"
+    (folder / "libstdc++.a").mkdir(parents=True)
+    (folder / "libstdc++.a" / "package.tsv").write_text(CROSS_PACKAGE.format(source_version))
+
+
+def test_arm64_gets_debians_cxx_library_beside_the_compiler_of_its_source(
+    builder: Recorder,
+) -> None:
+    """Wherever that runs: the image of edgewright itself builds in no container."""
+    link_cxx_library(builder, "14.2.0-19")
+
+    assert notes_and_cxx_library("a53-som-arm64", builder) == ([], "debian")
+    assert notes_and_cxx_library("a53-som", builder) == ([], "compiler")
+
+
+def test_beside_a_newer_compiler_its_own_cxx_library_is_linked_and_the_user_is_told(
+    builder: Recorder,
+) -> None:
+    link_cxx_library(builder, "14.2.0-19+deb13u1")
+
+    notes, library = notes_and_cxx_library("a53-som-arm64", builder)
+
+    assert library == "compiler"
+    assert notes == [
+        "the compiler's C++ library is 14.2.0-19+deb13u1, recipes/libstdc++ has 14.2.0-19: "
+        "the compiler's own is linked, which is larger"
+    ]
 
 
 def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspace) -> None:
