@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -35,6 +35,7 @@ PRECISIONS: tuple[Precision, ...] = ("INT8", "FP32")
 # is its provider takes the softmaxes alone, whose scale XNNPACK then refuses: no session at all.
 XNNPACK_PRECISIONS: tuple[Precision, ...] = ("S8S8", "FP32")
 MARK = "edge_mark"
+Answer = TypeVar("Answer")
 
 
 class Row(Part):
@@ -105,11 +106,11 @@ def compare(contest: Contest, names: Sequence[str]) -> Comparison:
             "FP32": folder / "fp32.onnx",
         }
         _write_changed(contest.onnx, make_signed, models["S8S8"])
-        _write_changed(contest.onnx, take_out_quantizers, models["FP32"])
+        limits = _write_changed(contest.onnx, take_out_quantizers, models["FP32"])
         peer_rows = [
             _cached_row(contest, contestant)
             for name in names
-            for contestant in _contestants(contest, name, models, folder / "input")
+            for contestant in _contestants(contest, name, models, limits, folder / "input")
         ]
         rows = [first, *other_rows, *peer_rows]
     return _compared(contest, rows)
@@ -143,11 +144,15 @@ def _compared(contest: Contest, rows: Sequence[Row]) -> Comparison:
     return Comparison(board=board, cpu=contest.cpu, model=model, rows=tuple(compared))
 
 
-def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], object], out: Path) -> None:
+def _write_changed(
+    quantized: Path, change: Callable[[onnx.ModelProto], Answer], out: Path
+) -> Answer:
+    """Returns what the change answers."""
     model = onnx.load(str(quantized))
-    change(model)
+    answer = change(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(out))
+    return answer
 
 
 def _our_row(counted: CountedProgram, runtime: str, raw: Path) -> Row:
@@ -192,11 +197,15 @@ class _Contestant:
 
 
 def _contestants(
-    contest: Contest, name: str, models: Mapping[Precision, Path], raw: Path
+    contest: Contest,
+    name: str,
+    models: Mapping[Precision, Path],
+    limits: Mapping[str, float],
+    raw: Path,
 ) -> Iterable[_Contestant]:
     if name == "ncnn":
-        limits = take_out_quantizers(onnx.load(str(contest.onnx)))
-        yield _ncnn(contest, models["FP32"], "INT8", limits, raw)
+        if limits:
+            yield _ncnn(contest, models["FP32"], "INT8", limits, raw)
         yield _ncnn(contest, models["FP32"], "FP32", {}, raw)
         return
     for precision in XNNPACK_PRECISIONS if name == "xnnpack" else PRECISIONS:

@@ -40,7 +40,7 @@ RESHAPE_KEYS = {1: (0,), 2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 11, 2)}
 def write_ncnn(
     model: Path, param: Path, weights: Path, limits: Mapping[str, float] = MappingProxyType({})
 ) -> None:
-    """Convert a file. Raises UserError for an operator that is not covered.
+    """Convert a file. Raises UserError for an operator that is not covered, or not in that form.
 
     Layers whose input has a limit, its largest magnitude, are INT8.
     """
@@ -74,8 +74,20 @@ class _Network:
                 self.convert(node)
 
     def ncnn_shape(self, name: str) -> list[int]:
-        shape = self.shapes[name]
+        shape = self.shape(name)
         return shape[1:] if len(shape) in (2, 4) and shape[0] == 1 else shape
+
+    def shape(self, name: str) -> list[int]:
+        shape = self.shapes.get(name, [])
+        if not shape or 0 in shape or len(shape) > len(AXES) + 1:
+            raise _not_covered(f"tensor {name}", f"of shape {shape or 'unknown'}")
+        return shape
+
+    def constant(self, node: NodeProto, place: int) -> NDArray[Any]:
+        """An input that is a constant, as weights and bounds are."""
+        name = node.input[place] if place < len(node.input) else ""
+        _require(node, name in self.constants, f"without a constant as input {place}")
+        return self.constants[name]
 
     def add(
         self, kind: str, inputs: Sequence[str], output: str, options: str, blob: str = ""
@@ -97,8 +109,13 @@ class _Network:
     def convert(self, node: NodeProto) -> None:
         converter = CONVERTERS.get(node.op_type)
         if converter is None:
-            raise UserError(f"operator {node.op_type}", "is not converted to ncnn")
+            raise _not_covered(f"operator {node.op_type}")
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        _require(node, not any(node.output[1:]), "with more than one output")
+        for name, value in DEFAULTS.get(node.op_type, {}).items():
+            written = attributes.get(name, value)
+            text = written.decode() if isinstance(written, bytes) else written
+            _require(node, written == value, f"with {name} = {text}")
         kind, options = converter(self, node, attributes)
         read = [name for name in node.input if name in self.copies]
         self.add(kind, read, node.output[0], options)
@@ -131,6 +148,16 @@ class _Network:
         return "\n".join([MAGIC, f"{len(self.lines)} {self.blobs}", *self.lines, ""])
 
 
+def _not_covered(subject: str, form: str = "") -> UserError:
+    problem = " ".join(filter(None, (form, "is not converted to ncnn")))
+    return UserError(subject, problem, next="leave ncnn out of --vs")
+
+
+def _require(node: NodeProto, is_covered: bool, form: str) -> None:
+    if not is_covered:
+        raise _not_covered(f"operator {node.op_type} of {node.output[0]}", form)
+
+
 def _sizes(shape: Sequence[int]) -> str:
     """w, h, (d,) c of a shape in numpy's order."""
     keys = RESHAPE_KEYS[len(shape)]
@@ -141,12 +168,49 @@ _Layer = tuple[str, str]
 _Attributes = dict[str, Any]
 
 
+# What ONNX takes for attributes that are left out, where no other value is converted.
+DEFAULTS: dict[str, dict[str, object]] = {
+    "Conv": {"auto_pad": b"NOTSET"},
+    "Flatten": {"axis": 1},
+    "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0},
+    "MaxPool": {"auto_pad": b"NOTSET", "ceil_mode": 0},
+}
+
+
+def _window(node: NodeProto, attributes: _Attributes, kernel: Sequence[int]) -> tuple[int, int]:
+    """Stride and padding of a square window that moves and is padded alike in both directions."""
+    is_square = len(kernel) == 2 and kernel[0] == kernel[1]
+    _require(node, is_square, f"with a kernel of {list(kernel)}")
+    alike = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1]}
+    for name, default in alike.items():
+        values = attributes.get(name, default)
+        _require(node, len({*values}) == 1, f"with {name} = {list(values)}")
+        alike[name] = values
+    _require(node, alike["dilations"][0] == 1, f"with dilations = {list(alike['dilations'])}")
+    return alike["strides"][0], alike["pads"][0]
+
+
+def _require_last_axis(network: _Network, node: NodeProto, attributes: _Attributes) -> None:
+    axis, axes = attributes.get("axis", -1), len(network.shape(node.input[0]))
+    _require(node, axis % axes == axes - 1, f"with axis = {axis}")
+
+
+def _of_two(kind: str, options: str = "") -> Callable[[_Network, NodeProto, _Attributes], _Layer]:
+    def convert(network: _Network, node: NodeProto, _: _Attributes) -> _Layer:
+        """A layer that reads two outputs of others."""
+        _require(node, not {*node.input} & {*network.constants}, "with a constant")
+        return kind, options
+
+    return convert
+
+
 def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    weight, *bias = (network.constants[name] for name in node.input[1:])
-    out, _, kernel, _ = weight.shape
+    weight = network.constant(node, 1)
+    bias = [network.constant(node, 2)] if len(node.input) > 2 else []
+    stride, pad = _window(node, attributes, weight.shape[2:])
     group = attributes.get("group", 1)
     int8 = network.add_product(node.input[0], weight, bias, group)
-    options = f"0={out} 1={kernel} 3={attributes['strides'][0]} 4={attributes['pads'][0]}"
+    options = f"0={weight.shape[0]} 1={weight.shape[2]} 3={stride} 4={pad}"
     options += f" 5={len(bias)} 6={weight.size}{int8}"
     if group == 1:
         return "Convolution", options
@@ -154,7 +218,7 @@ def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer
 
 
 def _gemm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    weight, bias = (network.constants[name] for name in node.input[1:])
+    weight, bias = (network.constant(node, place) for place in (1, 2))
     # ncnn has a row of weights for each output.
     weight = np.ascontiguousarray(weight if attributes.get("transB") else weight.T)
     int8 = network.add_product(node.input[0], weight, [bias])
@@ -162,38 +226,67 @@ def _gemm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer
 
 
 def _layer_norm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    gamma, beta = (network.constants[name] for name in node.input[1:])
+    _require_last_axis(network, node, attributes)
+    gamma, beta = (network.constant(node, place) for place in (1, 2))
     network.add_weights(gamma, beta)
-    return "LayerNorm", f"0={gamma.size} 1={attributes['epsilon']:e}"
+    return "LayerNorm", f"0={gamma.size} 1={attributes.get('epsilon', 1e-5):e}"
 
 
 def _transpose(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    permutation = list(attributes["perm"])
-    if len(network.ncnn_shape(node.input[0])) < len(permutation):
+    axes, ncnn_axes = (len(of(node.input[0])) for of in (network.shape, network.ncnn_shape))
+    permutation = list(attributes.get("perm", reversed(range(axes))))
+    if ncnn_axes < axes:
+        _require(node, permutation[0] == 0, f"with perm = {permutation}")
         permutation = [axis - 1 for axis in permutation[1:]]
+    _require(node, ncnn_axes in AXES, f"of {ncnn_axes} axes")
     # ncnn counts axes from the innermost, ONNX from the outermost.
-    names = AXES[len(permutation)]
+    names = AXES[ncnn_axes]
     order = "".join(names[axis] for axis in reversed(permutation))
-    return "Permute", f"0={ORDERS[len(permutation)].index(order)}"
+    return "Permute", f"0={ORDERS[ncnn_axes].index(order)}"
 
 
 def _concat(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    dropped = len(network.shapes[node.input[0]]) - len(network.ncnn_shape(node.input[0]))
-    return "Concat", f"0={attributes['axis'] - dropped}"
+    _require(node, not {*node.input} & {*network.constants}, "with a constant")
+    axes, ncnn_axes = (len(of(node.input[0])) for of in (network.shape, network.ncnn_shape))
+    axis = attributes["axis"] % axes - (axes - ncnn_axes)
+    _require(node, axis >= 0, "of batches")
+    return "Concat", f"0={axis}"
 
 
 def _clip(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    low, high = (float(network.constants[name]) for name in node.input[1:])
+    low, high = (float(network.constant(node, place)) for place in (1, 2))
     return "Clip", f"0={low:e} 1={high:e}"
 
 
 def _max_pool(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    kernel, stride, pad = (attributes[name][0] for name in ("kernel_shape", "strides", "pads"))
-    return "Pooling", f"0=0 1={kernel} 2={stride} 3={pad} 5=1"
+    kernel = attributes["kernel_shape"]
+    stride, pad = _window(node, attributes, kernel)
+    return "Pooling", f"0=0 1={kernel[0]} 2={stride} 3={pad} 5=1"
+
+
+def _mul(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    if network.is_silu(node):
+        return "Swish", ""
+    return _of_two("BinaryOp", "0=2")(network, node, attributes)
+
+
+def _reduce_mean(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    """Axes are an input from opset 18 on, and an attribute before; an image's are 2 and 3."""
+    has_input = len(node.input) > 1
+    axes = network.constant(node, 1).tolist() if has_input else attributes.get("axes", [])
+    count = len(network.shape(node.input[0]))
+    is_global = count == 4 and {axis % count for axis in axes} == {2, 3}
+    _require(node, is_global, f"with axes = {list(axes)}")
+    return "Pooling", "0=1 4=1"
+
+
+def _softmax(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    _require_last_axis(network, node, attributes)
+    return "Softmax", "0=-1 1=1"
 
 
 CONVERTERS: dict[str, Callable[[_Network, NodeProto, _Attributes], _Layer]] = {
-    "Add": lambda *_: ("BinaryOp", "0=0"),
+    "Add": _of_two("BinaryOp", "0=0"),
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
@@ -201,14 +294,14 @@ CONVERTERS: dict[str, Callable[[_Network, NodeProto, _Attributes], _Layer]] = {
     "Gemm": _gemm,
     "GlobalAveragePool": lambda *_: ("Pooling", "0=1 4=1"),
     "LayerNormalization": _layer_norm,
-    "MatMul": lambda *_: ("MatMul", "0=0"),
+    "MatMul": _of_two("MatMul", "0=0"),
     "MaxPool": _max_pool,
-    "Mul": lambda network, node, _: ("Swish", "") if network.is_silu(node) else ("BinaryOp", "0=2"),
-    "ReduceMean": lambda *_: ("Pooling", "0=1 4=1"),
+    "Mul": _mul,
+    "ReduceMean": _reduce_mean,
     "Reshape": lambda network, node, _: (
         "Reshape",
         _sizes(network.ncnn_shape(node.output[0])),
     ),
-    "Softmax": lambda *_: ("Softmax", "0=-1 1=1"),
+    "Softmax": _softmax,
     "Transpose": _transpose,
 }

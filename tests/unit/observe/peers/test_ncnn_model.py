@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +26,8 @@ def write_network(path: Path, *nodes: NodeProto) -> Path:
             numpy_helper.from_array(KERNEL, "k"),
             numpy_helper.from_array(BIAS, "bias"),
             numpy_helper.from_array(np.array([1, 2, 2, 8]), "shape"),
+            numpy_helper.from_array(np.array(0, np.float32), "low"),
+            numpy_helper.from_array(np.array(6, np.float32), "high"),
         ],
     )
     onnx.save(
@@ -101,3 +104,54 @@ def test_what_two_layers_read_is_split(tmp_path: Path) -> None:
 def test_an_operator_that_is_not_covered_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="operator Erf: is not converted to ncnn"):
         converted(tmp_path, helper.make_node("Erf", ["x"], ["y"]))
+
+
+def test_attributes_that_are_left_out_have_onnx_s_values(tmp_path: Path) -> None:
+    lines, _ = converted(
+        tmp_path,
+        helper.make_node("Conv", ["x", "k"], ["c"]),
+        helper.make_node("Clip", ["c", "low", "high"], ["d"]),
+        helper.make_node("MaxPool", ["d"], ["y"], kernel_shape=[2, 2]),
+    )
+
+    assert lines[3:] == [
+        "Convolution l1 1 1 data b1 0=2 1=3 3=1 4=0 5=0 6=18",
+        "Clip l2 1 1 b1 b2 0=0.000000e+00 1=6.000000e+00",
+        "Pooling l3 1 1 b2 b3 0=0 1=2 2=1 3=0 5=1",
+    ]
+
+
+def pool(**attributes: Any) -> NodeProto:
+    return helper.make_node("MaxPool", ["x"], ["y"], **{"kernel_shape": [2, 2], **attributes})
+
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (pool(pads=[0, 0, 1, 1]), "with pads = [0, 0, 1, 1]"),
+        (pool(strides=[1, 2]), "with strides = [1, 2]"),
+        (pool(kernel_shape=[2, 3]), "with a kernel of [2, 3]"),
+        (pool(dilations=[2, 2]), "with dilations = [2, 2]"),
+        (pool(ceil_mode=1), "with ceil_mode = 1"),
+        (pool(auto_pad="SAME_UPPER"), "with auto_pad = SAME_UPPER"),
+        (helper.make_node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2]), "one output"),
+        (helper.make_node("Clip", ["x", "low"], ["y"]), "without a constant as input 2"),
+        (helper.make_node("Clip", ["x", "", "high"], ["y"]), "without a constant as input 1"),
+        (helper.make_node("Conv", ["x", "x"], ["y"]), "without a constant as input 1"),
+        (helper.make_node("Add", ["x", "low"], ["y"]), "with a constant"),
+        (helper.make_node("ReduceMean", ["x"], ["y"], axes=[1]), "with axes = [1]"),
+        (helper.make_node("Softmax", ["x"], ["y"], axis=1), "with axis = 1"),
+        (helper.make_node("Transpose", ["x"], ["y"]), "with perm = [3, 2, 1, 0]"),
+        (helper.make_node("Concat", ["x", "x"], ["y"], axis=0), "of batches"),
+    ],
+)
+def test_a_form_of_an_operator_that_ncnn_has_not_is_refused(
+    tmp_path: Path, node: NodeProto, problem: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        converted(tmp_path, node)
+
+    first, *_, last = str(refusal.value).splitlines()
+    assert first.startswith(f"operator {node.op_type} of y: ")
+    assert f"{problem} is not converted to ncnn" in first
+    assert last == "next: leave ncnn out of --vs"
