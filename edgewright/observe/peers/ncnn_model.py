@@ -196,8 +196,9 @@ def _require_last_axis(network: _Network, node: NodeProto, attributes: _Attribut
 
 
 def _of_two(kind: str, options: str = "") -> Callable[[_Network, NodeProto, _Attributes], _Layer]:
+    """A layer that reads two outputs of others."""
+
     def convert(network: _Network, node: NodeProto, _: _Attributes) -> _Layer:
-        """A layer that reads two outputs of others."""
         _require(node, not {*node.input} & {*network.constants}, "with a constant")
         return kind, options
 

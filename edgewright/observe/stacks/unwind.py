@@ -104,7 +104,10 @@ class Unwinder:
         """From the function that was at work to the first one of the thread, as far as is known."""
         frame: Frame | None = Frame(
             step=Step(address=thread.registers[PROGRAM_COUNTER[self.machine]], origin="registers"),
-            registers={n: self._unsigned(value) for n, value in enumerate(thread.registers)},
+            registers={
+                number: self._without_signature(value)
+                for number, value in enumerate(thread.registers)
+            },
             bottom=thread.registers[STACK_POINTER[self.machine]],
         )
         for _ in range(MOST_FRAMES):
@@ -201,9 +204,9 @@ class Unwinder:
         at = address - thread.stack_address
         if at < 0 or at + self._word > len(thread.stack):
             return None
-        return self._unsigned(int.from_bytes(thread.stack[at : at + self._word], "little"))
+        return self._without_signature(int.from_bytes(thread.stack[at : at + self._word], "little"))
 
-    def _unsigned(self, address: int) -> int:
+    def _without_signature(self, address: int) -> int:
         return address & ((1 << ADDRESS_BITS[self.machine]) - 1)
 
     def _plain(self, address: int) -> int:
