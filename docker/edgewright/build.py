@@ -46,14 +46,14 @@ def sources(scratch: Path) -> Path:
 
 
 def fetch_wheels(checkout: Path, wheels: Path, log: Path) -> None:
-    """edgewright and all that it needs. Conan and its patcher are published as sources alone."""
+    """edgewright and all that it needs, for rollouts too. Conan and its patcher are published as sources alone."""
     pip = [sys.executable, "-m", "pip"]
     pure = ["--requirement", str(checkout / "docker" / "builder" / "wheels.txt"), str(checkout)]
     process.run_logged([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), *pure], log)
     own = next(wheels.glob("edgewright-*.whl"))
     process.run_logged(
         [*pip, "download", "--python-version", PYTHON, "--only-binary", ":all:"]
-        + ["--find-links", str(wheels), "--dest", str(wheels), str(own)],
+        + ["--find-links", str(wheels), "--dest", str(wheels), f"{own}[rollout]"],
         log,
     )
 
