@@ -212,6 +212,12 @@ TEST_NEEDS = (
         packages=("docker-registry",),
     ),
     Need(
+        name="docker-compose",
+        why="tests run the services of docker/fleet",
+        problem=_missing_program("docker-compose"),
+        packages=("docker-compose",),
+    ),
+    Need(
         name="diffoscope",
         why="tests have a difference of two builds explained",
         problem=_missing_program("diffoscope"),

@@ -46,7 +46,7 @@ def sources(scratch: Path) -> Path:
 
 
 def fetch_wheels(checkout: Path, wheels: Path, log: Path) -> None:
-    """edgewright and all that it needs, for rollouts too. Conan and its patcher are published as sources alone."""
+    """edgewright with what rollouts need. Conan and its patcher are published as sources alone."""
     pip = [sys.executable, "-m", "pip"]
     pure = ["--requirement", str(checkout / "docker" / "builder" / "wheels.txt"), str(checkout)]
     process.run_logged([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), *pure], log)

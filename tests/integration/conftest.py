@@ -211,6 +211,12 @@ def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """No other test builds a53-som in this checkout meanwhile: they run in several processes."""

@@ -19,7 +19,7 @@ from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import PackageInputs
 from edgewright.build.supply import image_exists
 from tests.checkout import checkout
-from tests.integration.conftest import Silent
+from tests.integration.conftest import Silent, free_port
 from tests.registry import running_registry
 
 pytestmark = [pytest.mark.docker, pytest.mark.nightly]
@@ -46,12 +46,6 @@ updown_secret: of this test
 [users]
 {user}: a password
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
