@@ -43,6 +43,17 @@ class Server:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
+    def new_database(self, options: str = "") -> Database:
+        """`options` are of CREATE DATABASE."""
+        name = unique_name("ledger").replace("-", "_").replace(".", "_").lower()
+        engine = sa.create_engine(
+            self.url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f'CREATE DATABASE "{name}" {options}')
+        engine.dispose()
+        return open_database(self.url.replace("/postgres?", f"/{name}?"))
+
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[Server]:
@@ -58,16 +69,7 @@ def postgresql() -> Iterator[Server]:
 
 @pytest.fixture
 def opener(postgresql: Server) -> Open:
-    def create() -> Database:
-        name = unique_name("ledger").replace("-", "_").replace(".", "_").lower()
-        url = postgresql.url
-        with sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:")).connect() as c:
-            c.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
-                f'CREATE DATABASE "{name}"'
-            )
-        return open_database(url.replace("/postgres?", f"/{name}?"))
-
-    return create
+    return postgresql.new_database
 
 
 @pytest.fixture

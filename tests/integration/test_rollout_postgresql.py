@@ -76,6 +76,24 @@ def test_a_rollout_whose_database_goes_away_goes_on_once_it_is_back(
     assert {*boards.current.values()} == {"new"}
 
 
+def test_a_rollout_in_a_database_without_an_encoding_is_told_as_it_was_written(
+    postgresql: Server,
+) -> None:
+    """SQL_ASCII, which a server in the locale C gives its databases: the driver reads bytes."""
+    database = postgresql.new_database("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    boards = Fakes(count=2)
+    ledger = begin(database, boards, waves="100%", gates="failures<=0")
+    ledger.wish("bread", "pause", "Zoë of Łódź")
+    ledger.wish("bread", "run", "Zoë of Łódź")
+    controller = Controller(ledger, "bread", boards, tick_s=0.1)
+
+    assert durable.run(database, "bread", controller.conduct) == "done"
+
+    assert "by Zoë of Łódź" in {event.text for event in ledger.events("bread")}
+    assert {*boards.current.values()} == {"new"}
+    database.engine.dispose()
+
+
 LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
 
 

@@ -77,7 +77,13 @@ def open_database(place: str) -> Database:
             "expected a file, or postgresql://user@host/database",
             next="the same command with one of them, or without --ledger",
         )
-    engine = sa.create_engine(url.set(drivername=POSTGRESQL), pool_pre_ping=True, max_overflow=20)
+    engine = sa.create_engine(
+        url.set(drivername=POSTGRESQL),
+        pool_pre_ping=True,
+        max_overflow=20,
+        # Of a database in SQL_ASCII psycopg would give texts as bytes.
+        connect_args={"client_encoding": "utf8"},
+    )
     return Database(engine=engine, steps=engine, file=None)
 
 
