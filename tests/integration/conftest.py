@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release
 from tests.boards import make_release
 from tests.browser import Browser, browser
-from tests.checkout import checkout
+from tests.checkout import ROOT, checkout
 from tests.integration.checkers import (
     SANITIZERS,
     CheckedProgram,
@@ -215,6 +216,24 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+@contextmanager
+def image_of(build: list[str], tag: str) -> Iterator[str]:
+    """The image that a command makes, by its tag, until the end of the block."""
+    try:
+        subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=1800)
+        yield tag
+    finally:
+        subprocess.run(["docker", "image", "rm", tag], check=False, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="session")
+def own_image() -> Iterator[str]:
+    """The image of edgewright itself, of the commit that is checked out."""
+    tag = unique_name("edgewright-of-test")
+    with image_of([sys.executable, str(ROOT / "docker/edgewright/build.py"), tag], tag) as image:
+        yield image
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import os
 import shutil
 import ssl
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.files import unique_name
+from edgewright.build.container import DockerBuilder
 from edgewright.build.supply import SUITE
 from tests.checkout import ROOT
-from tests.integration.conftest import free_port, wait_until
+from tests.integration.conftest import free_port, image_of, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.nightly]
 BASE = f"edgewright/base:{SUITE}"  # made with the builder image
 LEDGER_IMAGE = ROOT / "tests/integration/ledger_image"
+SERVE_USER = os.getuid() or 61234  # root, too, has another user serve
 
 
 class Fleet:
@@ -31,12 +32,17 @@ class Fleet:
     def __init__(self, folder: Path, image: str, ledger_image: str) -> None:
         shutil.copy(ROOT / "docker/fleet/compose.yaml", folder)
         password = folder / "password"
+        password.touch(mode=0o600)
         password.write_text("a password of this test\n")
-        (folder / "workspace").mkdir()
+        os.chown(password, SERVE_USER, -1)
+        (folder / ".env").write_text(f"SERVE_USER={SERVE_USER}:{SERVE_USER}\n")
+        (folder / "workspace" / "build").mkdir(parents=True)
+        (folder / "workspace" / "build").chmod(0o777)
         (folder / "workspace" / "edgewright.toml").write_text('name = "fleet"\n')
+        (folder / "workspace" / "fleet.sqlite").touch()
         self.port = free_port()
         self._project = unique_name("edgewright-fleet")
-        self._folder = folder
+        self._file = folder / "compose.yaml"
         self._environment = os.environ | {
             "EDGEWRIGHT_IMAGE": image,
             "LEDGER_IMAGE": ledger_image,
@@ -46,10 +52,9 @@ class Fleet:
         }
 
     def compose(self, *argv: str) -> str:
-        command = ["docker-compose", "--project-name", self._project, *argv]
+        command = ["docker-compose", "--project-name", self._project, "--file", str(self._file)]
         return subprocess.run(
-            command,
-            cwd=self._folder,
+            [*command, *argv],
             env=self._environment,
             check=True,
             stdout=subprocess.PIPE,
@@ -57,17 +62,21 @@ class Fleet:
             timeout=300,
         ).stdout
 
-    def run(self, *argv: str) -> str:
-        """What a command of edgewright prints in the container that serves."""
-        command = 'PGPASSWORD=$(cat /run/secrets/password) exec edgewright "$@"'
-        return self.compose("exec", "-T", "serve", "sh", "-c", command, "edgewright", *argv)
+    def sh(self, command: str) -> str:
+        """What a shell prints in the container that serves."""
+        return self.compose("exec", "-T", "serve", "sh", "-c", command)
+
+    def restarts(self) -> int:
+        """How often Docker started what serves once more."""
+        container = self.compose("ps", "--quiet", "serve").strip()
+        command = ["docker", "inspect", "--format={{.RestartCount}}", container]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def get(self, path: str, token: str = "") -> bytes:
         """What the page's server answers, whose certificate its own authority signed."""
         url = f"https://localhost:{self.port}{path}"
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        authority = self.compose("exec", "-T", "serve", "cat", "/config/authority/authority.pem")
-        trusted = ssl.create_default_context(cadata=authority)
+        trusted = ssl.create_default_context(cadata=self.sh("cat /config/authority/authority.pem"))
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, context=trusted, timeout=30) as answer:
             body: bytes = answer.read()
@@ -76,30 +85,24 @@ class Fleet:
     def serves(self) -> bool:
         try:
             return bool(self.get("/"))
-        except (OSError, subprocess.CalledProcessError):
+        except (OSError, subprocess.SubprocessError):
             return False
 
 
 @pytest.fixture(scope="module")
-def images() -> Iterator[tuple[str, str]]:
-    """That of edgewright, and that of PostgreSQL."""
-    own, ledger = unique_name("edgewright-of-test"), unique_name("ledger-of-test")
-    subprocess.run(
-        [sys.executable, str(ROOT / "docker/edgewright/build.py"), own],
-        cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=1800,
-    )  # fmt: skip
-    subprocess.run(
-        ["docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE={BASE}"]
-        + ["--tag", ledger, str(LEDGER_IMAGE)],
-        check=True, stdout=subprocess.DEVNULL, timeout=600,
-    )  # fmt: skip
-    yield own, ledger
-    subprocess.run(["docker", "image", "rm", own, ledger], check=True, stdout=subprocess.DEVNULL)
+def ledger_image(builder: DockerBuilder) -> Iterator[str]:
+    """PostgreSQL on the base of the builder image."""
+    tag = unique_name("ledger-of-test")
+    command = ["docker", "build", "--force-rm", "--network=host", f"--build-arg=BASE={BASE}"]
+    with image_of([*command, f"--tag={tag}", str(LEDGER_IMAGE)], tag) as image:
+        yield image
 
 
-@pytest.fixture
-def fleet(images: tuple[str, str], tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path, *images)
+@pytest.fixture(scope="module")
+def fleet(
+    own_image: str, ledger_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), own_image, ledger_image)
     try:
         fleet.compose("up", "--detach")
         wait_until(fleet.serves, seconds=120)
@@ -108,9 +111,25 @@ def fleet(images: tuple[str, str], tmp_path: Path) -> Iterator[Fleet]:
         fleet.compose("down", "--volumes")
 
 
+def test_what_serves_waits_for_the_ledger_and_not_for_its_initialisation(fleet: Fleet) -> None:
+    assert fleet.restarts() == 0
+
+
+def test_what_serves_may_write_its_configuration_and_no_more(fleet: Fleet) -> None:
+    assert fleet.sh("id -u").strip() == str(SERVE_USER)
+    rights = dict(line.split(":") for line in fleet.sh("cat /proc/1/status").splitlines())
+    assert {int(rights[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0}
+    assert rights["NoNewPrivs"].strip() == "1"
+    assert fleet.sh("ls /workspace").split() == ["build", "edgewright.toml"]
+    for folder in ("/workspace", "/workspace/build", "/opt/edgewright/bin", "/cache"):
+        refused = f"touch {folder}/mark 2>/dev/null || echo refused"
+        assert fleet.sh(refused).strip() == "refused", folder
+    assert fleet.sh("touch /config/mark && rm /config/mark && echo written").strip() == "written"
+
+
 def test_the_page_is_served_over_a_ledger_that_outlives_its_containers(fleet: Fleet) -> None:
-    added = json.loads(fleet.run("fleet.people", "--add=anna", "--role=operator", "--json"))
-    token = added["token"]
+    add = "edgewright fleet.people --add=anna --role=operator --json"
+    token = json.loads(fleet.sh(f"PGPASSWORD=$(cat /run/secrets/password) {add}"))["token"]
     assert b"<html" in fleet.get("/")
     assert json.loads(fleet.get("/v1/login", token))["name"] == "anna"
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -48,7 +47,7 @@ from edgewright.release.keys import Signer, user_keys
 from edgewright.release.manifest import Release
 from tests.boards import COMPATIBLE, make_release
 from tests.boards import documents as board_answers
-from tests.integration.conftest import new_user, wait_until
+from tests.integration.conftest import free_port, new_user, wait_until
 from tests.integration.conftest import run_edgewright as run
 from tests.schemas import require_valid
 from tests.serving import serving
@@ -81,11 +80,6 @@ class Boards:
 
     def inventory(self) -> Inventory:
         return inventory.load(self.fleet, {"a53-som"})
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def entry(name: str, port: int, key: str, *, behind: str = "") -> str:

@@ -5,32 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgewright import __version__
-from edgewright.base.files import unique_name
 from edgewright.base.layout import user_cache
 from edgewright.base.runtime_version import runtime_version
 from edgewright.board.catalogue import board_names
 from edgewright.build.pipeline import BuildReport
 from edgewright.release.manifest import Release, load_release
-from tests.checkout import ROOT, checkout
+from tests.checkout import checkout
 from tests.schemas import require_valid
 
 pytestmark = [pytest.mark.docker, pytest.mark.nightly]
 NOBODY = "61234:61234"  # a user that the image does not know
-
-
-@pytest.fixture(scope="module")
-def image() -> Iterator[str]:
-    tag = unique_name("edgewright-of-test")
-    command = [sys.executable, str(ROOT / "docker/edgewright/build.py"), tag]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=1800)
-    yield tag
-    subprocess.run(["docker", "image", "rm", tag], check=True, stdout=subprocess.DEVNULL)
 
 
 def run(image: str, *argv: str) -> str:
@@ -39,23 +28,23 @@ def run(image: str, *argv: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
-def test_it_is_the_program_with_its_boards(image: str) -> None:
-    assert run(image, "edgewright", "--version").strip() == f"edgewright {__version__}"
-    listed = json.loads(run(image, "edgewright", "boards", "--json"))
+def test_it_is_the_program_with_its_boards(own_image: str) -> None:
+    assert run(own_image, "edgewright", "--version").strip() == f"edgewright {__version__}"
+    listed = json.loads(run(own_image, "edgewright", "boards", "--json"))
     names = {board["name"] for board in listed["boards"]}
     assert names == set(board_names(checkout().boards))
 
 
-def test_builds_run_in_it_with_all_that_they_need(image: str) -> None:
+def test_builds_run_in_it_with_all_that_they_need(own_image: str) -> None:
     script = "from edgewright.build.container import missing_tools; print(missing_tools())"
-    assert run(image, "/opt/edgewright/bin/python", "-c", script).strip() == "[]"
-    assert run(image, "printenv", "EDGEWRIGHT_BUILDER").strip() == "local"
+    assert run(own_image, "/opt/edgewright/bin/python", "-c", script).strip() == "[]"
+    assert run(own_image, "printenv", "EDGEWRIGHT_BUILDER").strip() == "local"
     workspace = "edgewright init >/dev/null && ls edgewright.toml"
-    assert run(image, "sh", "-c", workspace).strip() == "edgewright.toml"
+    assert run(own_image, "sh", "-c", workspace).strip() == "edgewright.toml"
 
 
 def test_a_release_is_built_in_it_that_has_the_same_programs(
-    image: str, built: BuildReport, tmp_path: Path
+    own_image: str, built: BuildReport, tmp_path: Path
 ) -> None:
     """As docs/ci.md has it, without a network: sources, objects and wheels are there before."""
     workspace, wheels = tmp_path / "workspace", tmp_path / "wheels"
@@ -75,7 +64,7 @@ def test_a_release_is_built_in_it_that_has_the_same_programs(
     }
     command = ["docker", "run", "--rm", "--network", "none", f"--user={os.getuid()}:{os.getgid()}"]
     command += [f"--volume={folder}:{place}" for folder, place in folders.items()]
-    command += ["--env=PIP_NO_INDEX=1", "--env=PIP_FIND_LINKS=/wheels", image]
+    command += ["--env=PIP_NO_INDEX=1", "--env=PIP_FIND_LINKS=/wheels", own_image]
     command += ["edgewright", "build", "--board=a53-som", "--json"]
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)

@@ -32,6 +32,13 @@ from edgewright.release.keys import DEFAULT, KeyFolder
 from edgewright.release.manifest import Release
 
 MODEL_BYTES = 200_000
+UNSET = (  # variables of who runs the bench that change what a tool does
+    "SSH_AUTH_SOCK",
+    "EDGEWRIGHT_LEDGER",
+    "EDGEWRIGHT_PASSWORD",
+    "PYTHONPATH",
+    "PYTHONDONTWRITEBYTECODE",
+)
 OPENSSH_EACH = 5  # one board in five runs OpenSSH, the others dropbear
 Task = Literal["no-op", "model-only"]
 
@@ -112,10 +119,7 @@ class _Conductor:
             "EDGEWRIGHT_CONFIG": str(self._home / "config"),
             "EDGEWRIGHT_CACHE": str(self._home / "cache"),
         }
-        for name in (
-            *("SSH_AUTH_SOCK", "EDGEWRIGHT_LEDGER", "EDGEWRIGHT_PASSWORD", "PYTHONPATH"),
-            "PYTHONDONTWRITEBYTECODE",
-        ):
+        for name in UNSET:
             self._environment.pop(name, None)
 
     def measure(self) -> list[Cost]:

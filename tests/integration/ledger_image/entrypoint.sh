@@ -12,6 +12,7 @@ if [ ! -e "$data/PG_VERSION" ]; then
     echo 'host all all all scram-sha-256' >> "$data/pg_hba.conf"
     as_postgres "$programs/pg_ctl" --pgdata="$data" --wait start \
         --options="-c listen_addresses="
+    sleep 11 # a health check, each 10 s, falls into this time and must not take it for the ledger
     as_postgres "$programs/createdb" --username="$POSTGRES_USER" "$POSTGRES_DB"
     as_postgres "$programs/pg_ctl" --pgdata="$data" --wait stop
 fi
