@@ -177,6 +177,8 @@ def _unknown(survey: Survey, compatible: str | None) -> Iterator[Unknown]:
         yield Unknown(key="cpu.fpu", reason="/proc/cpuinfo shows no Features")
     if survey.libc is None:
         yield Unknown(key="libc.floor", reason="no C library introduced itself")
+    elif survey.libc.family == "musl" and survey.libc.version is None:
+        yield Unknown(key="libc.floor", reason="the board's musl tells no version")
     if _memory_mb(survey) is None:
         yield Unknown(key="memory.total_mb", reason="/proc/meminfo shows no sound MemTotal")
 
@@ -261,8 +263,10 @@ def _libc_line(survey: Survey, missing: dict[str, str]) -> str:
     if libc is None:
         return f"# floor = …  # not learnt: {missing['libc.floor']}; that of the base counts"
     version = re.match(r"[0-9]+\.[0-9]+", libc.version or "")
+    family = "" if libc.family == "glibc" else f'family = "{libc.family}"\n'
+    if "libc.floor" in missing:
+        return f"{family}# floor = …  # not learnt: {missing['libc.floor']}"
     if libc.family == "uclibc" or version is None:
         other = f"{libc.family} {libc.version or ''}".rstrip()
         return f"# floor: for glibc and musl only, the board has {other}"
-    family = "" if libc.family == "glibc" else f'family = "{libc.family}"\n'
     return f'{family}floor = "{version[0]}"'

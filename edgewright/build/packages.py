@@ -20,7 +20,7 @@ from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
 from edgewright.base.runtime_version import RUNTIME_RECIPE, runtime_version
 from edgewright.base.schema import Part, read_record
-from edgewright.board.profile import BoardProfile, LibcFamily
+from edgewright.board.profile import Arch, BoardProfile, LibcFamily
 from edgewright.build.container import CONAN_LOGIN, Builder
 from edgewright.build.supply import Network, Supply
 from edgewright.release.programs import DEFAULT_PROGRAM
@@ -42,7 +42,8 @@ LIBEDGE = "libedge"
 PROGRAM = DEFAULT_PROGRAM.name
 CxxLibrary = Literal["compiler", "debian"]
 SDK_PACKAGES = (SDK, LIBEDGE)
-OLDEST_SDK_LIBC = (2, 13)  # of the first Debian for 32-bit ARM with a floating-point unit
+# Of the first Debian for 32-bit ARM with a floating-point unit; the first glibc for 64-bit ARM.
+OLDEST_SDK_LIBC = {Arch.ARMHF: (2, 13), Arch.ARM64: (2, 17)}
 EDGECTL = "edgectl"
 EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
 EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name for the linker
@@ -169,8 +170,9 @@ def require_sdk_libc(profile: BoardProfile, next: str) -> None:
             f"has {profile.libc.family}, the libraries of an SDK need glibc",
             next=next,
         )
-    if profile.libc.version < OLDEST_SDK_LIBC:
-        oldest = ".".join(map(str, OLDEST_SDK_LIBC))
+    number = OLDEST_SDK_LIBC[profile.abi.arch]
+    if profile.libc.version < number:
+        oldest = ".".join(map(str, number))
         raise UserError(
             f"board '{profile.name}'",
             f"has glibc {profile.libc.floor}, an SDK needs {oldest} or newer",

@@ -106,11 +106,7 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     steps = packages.sdk_steps(inputs, profile.libc.floor)
     built = pipeline.build_packages(inputs, steps, stages)
     with stages.stage("audit"):
-        # The budget is of a program that runs the board's model.
-        has_budget = request.operators == "models"
-        audits = {
-            name: _audit(built[name].folder, profile, has_budget=has_budget) for name in PACKAGES
-        }
+        audits = {name: _audit(built[name].folder, request) for name in PACKAGES}
     files = tuple(file for judged in audits.values() for file in judged.files)
     judgement = Audit(board=profile.name, passed=True, files=files)
     linked = _linked(request, builder, built, audits)
@@ -145,17 +141,18 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     return _report(sdk, builder, stages, judgement, operators)
 
 
-def _audit(package: Path, profile: BoardProfile, *, has_budget: bool) -> Audit:
+def _audit(package: Path, request: SdkRequest) -> Audit:
     """Of a package's shared library, which must pass it."""
     libraries = {f"lib/{path.name}": path for path in package.glob("lib/*.so.*")}
     symbols = package / "symbols"
     shared = dict.fromkeys(libraries, Linkage.SHARED)
     judgement = audit.audit_files(
         libraries,
-        profile,
+        request.profile,
         symbols,
         linkages=shared,
-        without_budget=() if has_budget else libraries,
+        # The budget is of a program that runs the board's model.
+        without_budget=libraries if request.operators == "all" else (),
     )
     audit.require_passed(judgement, package)
     return judgement

@@ -16,10 +16,8 @@ from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
 from pydantic import (
     Field,
     JsonValue,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -120,12 +118,8 @@ class Source(Part):
 
     revision: str
     dirty: bool
-    edgewright: str | None = None  # its version; releases of 0.1.0 do not tell
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The id of a release is a hash of these bytes: those of 0.1.0 have no such key.
-        return {key: value for key, value in handler(self).items() if value is not None}
+    # Its version. The id of a release is a hash of these bytes: those of 0.1.0 have no such key.
+    edgewright: str | None = Field(default=None, exclude_if=lambda version: version is None)
 
 
 class Canonical(Part):

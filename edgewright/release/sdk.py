@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import (
@@ -69,7 +69,7 @@ def parse_operators(text: str) -> OperatorChoice:
         f"--operators={text}",
         "unknown choice of operators",
         facts=[f"expected: {', '.join(choices)}"],
-        next="invoke sdk --operators=all",
+        next="the same command with --operators=all",
     )
 
 
@@ -92,15 +92,13 @@ class SdkRuntime(Part):
 
     name: Literal["onnxruntime"] = "onnxruntime"
     version: str
-    operators: OperatorChoice = "models"
+    # The id of an SDK is a hash of these bytes: those of 0.1.0 have no such key.
+    operators: OperatorChoice = Field(
+        default="models", exclude_if=lambda choice: choice == "models"
+    )
     ops_config_sha256: Sha256
     libc_floor: str  # no newer glibc is needed
     execution_providers: tuple[str, ...]
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The id of an SDK is a hash of these bytes: those of 0.1.0 have no such key.
-        return {key: value for key, value in handler(self).items() if value != "models"}
 
 
 class SdkBody(Canonical):

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <link.h>
@@ -25,7 +26,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* crtbegin.o defines it, where GCC links; other linkers may not. */
+/* crtbegin.o defines it, where GCC links; other linkers may not. The archive shows it, so that a
+ * plugin has a single one: by it the objects of the archive are destroyed at the plugin's dlclose.
+ */
 __attribute__((weak)) void* __dso_handle = &__dso_handle;
 
 /* glibc 2.32: libstdc++ asks whether it may count references without atomics. It may not. */
@@ -46,7 +49,8 @@ BEFORE_C23(unsigned long long, strtoull)
 #if GLIBC_FLOOR < 18
 /* glibc 2.18: destructors of C++ objects of a thread, which run at its end. Before, a key holds the
  * list of the thread's, as in GCC's atexit_thread.cc. The main thread's run at exit. A thread may
- * outlive a dlclose of the library: that one is linked so that it stays in memory. */
+ * outlive a dlclose of the library: that one is linked so that it stays in memory, and so must be a
+ * plugin with the archive. */
 struct ThreadObject {
   void (*destroy)(void*);
   void* object;
@@ -54,21 +58,18 @@ struct ThreadObject {
 };
 static pthread_key_t thread_objects;
 
+/* The list is read anew after each: a destructor may make objects. */
 static void destroy_all(void* latest) {
   struct ThreadObject* entry = latest;
   while (entry != NULL) {
-    struct ThreadObject* const next = entry->next;
+    pthread_setspecific(thread_objects, entry->next);
     entry->destroy(entry->object);
     free(entry);
-    entry = next;
+    entry = pthread_getspecific(thread_objects);
   }
 }
 
-static void destroy_own(void) {
-  void* const latest = pthread_getspecific(thread_objects);
-  pthread_setspecific(thread_objects, NULL);
-  destroy_all(latest);
-}
+static void destroy_own(void) { destroy_all(pthread_getspecific(thread_objects)); }
 
 static void make_key(void) {
   if (pthread_key_create(&thread_objects, destroy_all) != 0 || atexit(destroy_own) != 0) {
@@ -90,25 +91,38 @@ int __cxa_thread_atexit_impl(void (*destroy)(void*), void* object, void* library
 }
 #endif
 
-#if GLIBC_FLOOR < 17
-/* glibc 2.17: the same under a name for everybody. */
-char* __secure_getenv(const char* name);
-char* secure_getenv(const char* name) { return __secure_getenv(name); }
-#endif
-
 #if GLIBC_FLOOR < 16
-/* glibc 2.16: a value that the kernel handed to the process. */
-unsigned long getauxval(unsigned long type) {
-  ElfW(auxv_t) entry = {0};
+/* glibc 2.16: a value that the kernel handed to the process. They are read when the library is
+ * loaded, before a process may give up its user, and with it the right to read them. */
+static ElfW(auxv_t) kernel_values[64]; /* zeros, AT_NULL, at its end; the kernel hands over some 20 */
+
+__attribute__((constructor(101))) static void read_kernel_values(void) {
+  const int before = errno;
   const int file = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
-  int is_whole = file >= 0;
-  while (is_whole && entry.a_type != type) {
-    is_whole = read(file, &entry, sizeof entry) == (ssize_t)sizeof entry && entry.a_type != AT_NULL;
-  }
   if (file >= 0) {
+    const ssize_t count = read(file, kernel_values, sizeof kernel_values - sizeof *kernel_values);
+    (void)count; /* what was not read is zero */
     close(file);
   }
-  return is_whole ? entry.a_un.a_val : 0;
+  errno = before;
+}
+
+unsigned long getauxval(unsigned long type) {
+  const ElfW(auxv_t)* entry = kernel_values;
+  while (entry->a_type != AT_NULL && entry->a_type != type) {
+    ++entry;
+  }
+  return entry->a_type == type ? entry->a_un.a_val : 0;
+}
+#endif
+
+#if GLIBC_FLOOR < 17
+/* glibc 2.17. Its older name, __secure_getenv, is none that newer glibcs let a program link. The
+ * comparisons hold where the values above could not be read. */
+char* secure_getenv(const char* name) {
+  const int is_secure =
+      getauxval(AT_SECURE) != 0 || getuid() != geteuid() || getgid() != getegid();
+  return is_secure ? NULL : getenv(name);
 }
 #endif
 

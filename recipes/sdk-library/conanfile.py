@@ -63,6 +63,11 @@ class SdkLibrary:
         return parse_version(str(self.options.libc_floor))
 
     @property
+    def _linker_flags(self):
+        """For a shared library with the objects inside, ours or one that others make."""
+        return ["-Wl,-z,nodelete"] if self._floor < THREAD_OBJECTS else []
+
+    @property
     def _tool(self):
         return f"{self.conf.get('tools.gnu:host_triplet')}-"
 
@@ -92,8 +97,7 @@ class SdkLibrary:
         if self.settings.arch == "armv7hf":
             # Pages are 4 KiB there; the linker's default of 64 KiB pads the file by as much.
             flags.append("-Wl,-z,max-page-size=4096")
-        if self._floor < THREAD_OBJECTS:
-            flags.append("-Wl,-z,nodelete")
+        flags += self._linker_flags
         inputs = f"{objects} {self._c_library()}"
         self.run(f"{self._tool}gcc {' '.join(flags)} -o {self._library_file} {inputs}")
 
@@ -136,7 +140,9 @@ class SdkLibrary:
         unique = [line.split()[-1] for line in symbols if line.split()[-2] == "u"]
         save(self, "unique.txt", "".join(f"{name}\n" for name in unique))
         self.run(f"{self._tool}objcopy --weaken-symbols=unique.txt merged.o")
-        global_symbols = " ".join(f"--keep-global-symbol={name}" for name in exports)
+        # Which library an object belongs to is the final link's to say: see compat.c.
+        shown = (*exports, "__dso_handle")
+        global_symbols = " ".join(f"--keep-global-symbol={name}" for name in shown)
         self.run(f"{self._tool}objcopy {global_symbols} merged.o {self.library}.o")
         # Undefined symbols stay behind from sections that are gone: a linker would look for them.
         self.run(f"{self._tool}strip --strip-unneeded {self.library}.o")
@@ -147,6 +153,7 @@ class SdkLibrary:
         tree = Path(self.source_folder, "tree")
         for path in filter(Path.is_file, sorted(tree.rglob("*"))):
             text = path.read_text().replace("@VERSION@", self.library_version)
+            text = text.replace("@LINK_FLAGS@", " ".join(self._linker_flags))
             save(self, os.path.join(self.package_folder, path.relative_to(tree)), text)
         lib = os.path.join(self.package_folder, "lib")
         for name in (self._library_file, f"lib{self.library}.a"):

@@ -28,7 +28,7 @@ from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build import pipeline
 from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
-from edgewright.build.packages import OLDEST_SDK_LIBC
+from edgewright.build.packages import OLDEST_SDK_LIBC, RUNTIME, Package
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport, SdkRequest
 from edgewright.build.wheel import add_to_index, build_wheel
@@ -41,7 +41,7 @@ from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.count.instructions import program_of_release
 from edgewright.observe.peers.peers import sysroot
 from edgewright.release.evidence import read_bill, read_texts
-from edgewright.release.sdk import OperatorChoice, enclosed_evidence, load_sdk
+from edgewright.release.sdk import OperatorChoice, enclosed_evidence, load_sdk, sdk_evidence
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
 from tests.integration.conftest import alone, request
@@ -94,9 +94,9 @@ INSTALL = (
 )
 
 
-# Of the first glibc for 32-bit ARM with a floating-point unit.
+OLDEST_LIBC = OLDEST_SDK_LIBC[Arch.ARMHF]
 OLDEST = PROFILE.model_copy(
-    update={"libc": PROFILE.libc.model_copy(update={"floor": ".".join(map(str, OLDEST_SDK_LIBC))})}
+    update={"libc": PROFILE.libc.model_copy(update={"floor": ".".join(map(str, OLDEST_LIBC))})}
 )
 
 
@@ -215,7 +215,7 @@ def test_libraries_for_the_oldest_glibc_need_no_newer_one(sdk_of_oldest: SdkRepo
     for file in facts:
         newest = file.highest("GLIBC")
         assert newest
-        assert newest.number <= OLDEST_SDK_LIBC
+        assert newest.number <= OLDEST_LIBC
         assert set(file.needed) <= LINKED
 
 
@@ -231,32 +231,101 @@ def test_a_program_with_libraries_for_the_oldest_glibc_answers_as_the_host_does(
     case.is_answered_by(out / "run", out, sdk_of_oldest)
 
 
+@pytest.mark.parametrize("flags", ["-O1", "-O1 -static"])
+def test_programs_with_archives_for_the_oldest_glibc_link_with_the_builder_s(
+    builder: DockerBuilder,
+    sdk_of_oldest: SdkReport,
+    out: Path,
+    case: Case,
+    pictures: dict[Path, str],
+    flags: str,
+) -> None:
+    script = """
+    cp -r "$SDK/examples" "$OUT/make"
+    make -C "$OUT/make" SDK="$SDK" CXX="$CXX" CXXFLAGS="$FLAGS" run_cpp infer
+    """
+    compiler = f"{PROFILE.abi.triplet}-g++"
+
+    run_script(builder, sdk_of_oldest, out, script, CXX=compiler, FLAGS=flags)
+
+    case.is_answered_by(out / "make" / "run_cpp", out, sdk_of_oldest)
+    answers_as_edge_infer(out / "make" / "infer", out, case.model, sdk_of_oldest, pictures)
+
+
+@pytest.mark.parametrize(("which", "end"), [("sdk", "gone"), ("sdk_of_oldest", "stays")])
+def test_a_plugin_with_the_archive_may_be_closed_before_its_thread_ends(
+    builder: DockerBuilder,
+    out: Path,
+    case: Case,
+    request: pytest.FixtureRequest,
+    which: str,
+    end: str,
+) -> None:
+    """Where glibc does not count a plugin's objects in threads, it stays in memory."""
+    sdk: SdkReport = request.getfixturevalue(which)
+    shutil.copy(GOLDEN / "plugin_user.cpp", out)
+    # Symbols that glibc has once in a process would keep any plugin in memory.
+    script = """
+    cd "$OUT"
+    export PKG_CONFIG_PATH="$SDK/lib/pkgconfig"
+    $CXX -std=c++17 -O1 -fPIC -shared -fno-gnu-unique -Dmain=plugin_main "$SDK/examples/run.cpp" \
+        $(pkg-config --cflags --libs libonnxruntime-static) -o plugin.so
+    $CXX -O1 plugin_user.cpp -o plugin_user
+    """
+
+    run_script(builder, sdk, out, script, CXX=f"{PROFILE.abi.triplet}-g++")
+
+    files = (out / "plugin.so", case.model, case.values)
+    ended = emulated(out / "plugin_user", *files, libraries=out)
+    assert (ended.returncode, ended.stderr) == (0, f"{end}\n")
+    values = [float(line) for line in ended.stdout.split()]
+    assert np.allclose(values, case.answer, rtol=0, atol=1e-4), values
+
+
+def with_stand_ins(builder: DockerBuilder, out: Path, source: str, floor: int) -> Path:
+    """A program with the functions that stand in for those of glibc 2.`floor` and later."""
+    for path in (REPO.resources.recipes / "sdk-library" / "compat.c", GOLDEN / source):
+        shutil.copy(path, out)
+    program = Path(source).stem
+    script = f"""
+    cd "$1"
+    $0-gcc -std=c11 -O1 -Wall -Wextra -Werror -fvisibility=hidden -DGLIBC_FLOOR={floor} -c compat.c
+    $0-gcc -O1 -Wall -c {source}
+    $0-g++ -static-libstdc++ compat.o {program}.o -o {program}
+    """
+    argv = ["sh", "-euxc", script, PROFILE.abi.triplet, str(builder.path(out))]
+    builder.run(argv, out / "log")
+    return out / program
+
+
 def test_objects_of_a_thread_are_destroyed_where_glibc_does_not(
     builder: DockerBuilder, out: Path
 ) -> None:
-    """By the functions that stand in for those of glibc 2.18 and later."""
-    compat = REPO.resources.recipes / "sdk-library" / "compat.c"
-    source, binary = GOLDEN / "thread_objects.cpp", out / "thread_objects"
-    for path in (compat, source):
-        shutil.copy(path, out)
-    script = """
-    $0-gcc -std=c11 -O1 -Wall -Wextra -Werror -fvisibility=hidden -DGLIBC_FLOOR=17 -c compat.c
-    $0-g++ -O1 -static-libstdc++ compat.o thread_objects.cpp -o thread_objects
-    """
-    argv = ["sh", "-euxc", f'cd "$1"; {script}', PROFILE.abi.triplet, str(builder.path(out))]
-    builder.run(argv, out / "log")
-    _, missing = symbols_of(binary, ".dynsym")
+    program = with_stand_ins(builder, out, "thread_objects.cpp", 17)
+    _, missing = symbols_of(program, ".dynsym")
 
     assert "__cxa_thread_atexit_impl" not in missing
-    lines = emulated(binary, libraries=out).stdout.split()
-    assert lines == ["second", "first", "late", "joined", "end", "main"]
+    lines = emulated(program, libraries=out).stdout.split()
+    assert lines == ["second", "first", "late", "joined", "end", "final", "late"]
+
+
+def test_what_the_kernel_told_is_answered_where_glibc_does_not(
+    builder: DockerBuilder, out: Path
+) -> None:
+    program = with_stand_ins(builder, out, "kernel_values.c", 13)
+    _, missing = symbols_of(program, ".dynsym")
+
+    assert not {"getauxval", "secure_getenv", "__secure_getenv"} & missing
+    argv = [EMULATORS[Arch.ARMHF], "-L", str(out), "-E", "EDGE_TEST=value", str(program)]
+    assert subprocess.check_output(argv, text=True) == "same value\n"
 
 
 @each_library
 def test_an_archive_shows_its_c_api_alone(sdk: SdkReport, tmp_path: Path, library: str) -> None:
     subprocess.run(["ar", "x", sdk.folder / "lib" / f"lib{library}.a"], cwd=tmp_path, check=True)
     shown, missing = symbols_of(tmp_path / f"{library}.o", ".symtab")
-    assert shown == set(exports(library).read_text().split())
+    # The second is the final link's, where that has one.
+    assert shown == {*exports(library).read_text().split(), "__dso_handle"}
     # Of no C++ runtime is anything missing, and of glibc nothing that came with 64-bit times.
     assert not [name for name in missing if name.startswith(("_ZN", "__isoc23_"))]
     assert not [name for name in missing if name.startswith("__") and name.endswith("64")]
@@ -336,9 +405,15 @@ def build_programs(
     builder: DockerBuilder, sdk: SdkReport, out: Path, script: str, **settings: str
 ) -> None:
     """Build the examples in the builder, after `script`."""
+    run_script(builder, sdk, out, f"{script}\n{BUILD}", **settings)
+
+
+def run_script(
+    builder: DockerBuilder, sdk: SdkReport, out: Path, script: str, **settings: str
+) -> None:
+    """In the builder, where SDK and OUT are the two folders."""
     place = {"OUT": str(builder.path(out)), "SDK": str(builder.path(sdk.folder))}
-    argv = ["sh", "-exc", f"{script}\n{BUILD}"]
-    builder.run(argv, out / "build.log", env={**settings, **place})
+    builder.run(["sh", "-exc", script], out / "build.log", env={**settings, **place})
 
 
 @pytest.fixture(scope="module")
@@ -564,6 +639,21 @@ def sdk_of_all(built: BuildReport) -> SdkReport:
     return build(operators="all")
 
 
+def runtime_of(sdk: SdkReport) -> Package:
+    """The package of ONNX Runtime that its provenance names."""
+    statement = json.loads(sdk_evidence(load_sdk(sdk.folder)).statement.read_text())
+    sources = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    [recipe] = [source for source in sources if source.get("name") == f"recipe {RUNTIME}"]
+    records = user_cache().glob(f"conan/*/edgewright/{RUNTIME}-*.json")
+    runtimes = [Package.model_validate_json(path.read_bytes()) for path in records]
+    return next(
+        package
+        for package in runtimes
+        if package.package_id == recipe["annotations"]["package"]
+        and package.ref.endswith(f"#{recipe['annotations']['revision']}")
+    )
+
+
 KERNEL = re.compile(r"kCpuExecutionProvider_([A-Za-z0-9]+)_k(Onnx|MS)Domain_ver(\d+)(?:_(\d+))?")
 DOMAINS = {"Onnx": "ai.onnx", "MS": "com.microsoft"}
 
@@ -574,12 +664,7 @@ def test_an_sdk_of_all_operators_has_a_kernel_for_each_that_it_promises(
 ) -> None:
     """By the names of what makes kernels in the runtime that it is linked from."""
     config = sdk_of_all.folder / "operators.config"
-    package = next(
-        path.parents[1]
-        for path in user_cache().glob("conan/*/p/b/*/p/res/ops.config")
-        if path.read_text() == config.read_text()
-    )
-    with (package / LIBRARIES["onnxruntime"][0]).open("rb") as stream:
+    with (user_cache() / runtime_of(sdk_of_all).folder / LIBRARIES["onnxruntime"][0]).open("rb") as stream:
         table = ELFFile(stream).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
         names = "\n".join(symbol.name for symbol in table.iter_symbols())

@@ -421,6 +421,11 @@ SYMBOLS = """\
      9: 00000010     4 TLS     GLOBAL DEFAULT   18 errno@@GLIBC_PRIVATE
     10: 00045678    80 FUNC    GLOBAL DEFAULT   14 __libc_message@@GLIBC_PRIVATE
     11: 00045679    80 FUNC    GLOBAL DEFAULT   14 arc4random@@GLIBC_2.36
+    13: 00045681    80 FUNC    GLOBAL DEFAULT   14 clock_gettime@@GLIBC_2.17
+    14: 00045681    80 FUNC    GLOBAL DEFAULT   14 clock_gettime@GLIBC_2.4
+    15: 00045683    80 FUNC    GLOBAL DEFAULT   14 timer_create@@GLIBC_2.34
+    16: 00045683    80 FUNC    GLOBAL DEFAULT   14 timer_create@GLIBC_2.4
+    17: 00045685    80 FUNC    GLOBAL DEFAULT   14 timerfd_create@@GLIBC_2.8
     12: 00000000     0 OBJECT  GLOBAL DEFAULT  ABS GLIBC_2.4
 """
 
@@ -440,11 +445,31 @@ def test_a_stub_has_each_symbol_in_the_newest_version_of_its_time(
     assert not {"free", "errno", "__libc_message", "GLIBC_2.4"} & set(symbols)
 
 
+@pytest.mark.parametrize(
+    ("floor", "moved"),
+    [
+        ("2.13", {}),
+        ("2.17", {"clock_gettime": ((2, 17), None)}),
+        ("2.34", {"clock_gettime": ((2, 17), None), "timer_create": ((2, 34), None)}),
+    ],
+)
+def test_a_stub_of_libc_has_nothing_that_was_in_another_library(
+    floor: str, moved: dict[str, object]
+) -> None:
+    """Today's libc.so.6 has it under its old version: it would link, and not start there."""
+    symbols = loaded("stubs", packages.SDK_LIBRARIES).symbols_at(SYMBOLS, floor)
+
+    names = {name: symbols[name] for name in symbols if name.startswith(("clock", "timer_"))}
+    assert names == moved
+    assert "timerfd_create" in symbols
+
+
 def test_a_stub_defines_its_symbols_under_their_versions() -> None:
     stubs = loaded("stubs", packages.SDK_LIBRARIES)
     symbols = stubs.symbols_at(SYMBOLS, "2.31")
 
     assert stubs.version_script(symbols) == (
-        "GLIBC_2.4 { global: memcpy; stdin; };\nGLIBC_2.29 { global: exp; };\n"
+        "GLIBC_2.4 { global: memcpy; stdin; };\nGLIBC_2.8 { global: timerfd_create; };\n"
+        "GLIBC_2.17 { global: clock_gettime; };\nGLIBC_2.29 { global: exp; };\n"
     )
     assert ".globl stdin\n.type stdin, %object\nstdin: .space 4" in stubs.assembly(symbols)

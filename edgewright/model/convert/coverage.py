@@ -25,6 +25,8 @@ class Coverage(Document):
 # Domains of operators that a board's runtime can register, whatever an op config asks for: those of
 # ai.onnx.ml are built out, com.microsoft.nchwc is for the processor of the machine that converts.
 REGISTRABLE = {"ai.onnx", "com.microsoft"}
+# Types that their build leaves out, as `Needs` has them. Optional ones are no part of ORT format.
+LEFT_OUT_TYPES = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "SPARSE")
 
 
 REBUILD = "invoke build with this model, which builds the runtime for its operators"
@@ -38,6 +40,16 @@ def _require_registrable(model: str, needs: Needs) -> None:
             "needs operators that no board's runtime has",
             facts=[f"{node.operator}, node '{node.name}'" for node in strange[:5]],
             next="convert the network as it was exported, before any optimiser saved it",
+        )
+    types = [
+        f"{name}, node '{needs.types[name]}'" for name in LEFT_OUT_TYPES if name in needs.types
+    ]
+    if types:
+        raise UserError(
+            model,
+            "has values of types that no board's runtime has",
+            facts=types,
+            next="export the network with other types",
         )
 
 

@@ -51,7 +51,8 @@ def convert(model: str, out: str) -> dict[str, object]:
 def needs(model: str) -> dict[str, object]:
     """The op config of a model in ORT format, by ONNX Runtime's own rules, and its nodes.
 
-    A node is its operator's domain, version and kind, and its own name or number.
+    A node is its operator's domain, version and kind, and its own name or number. Of each type of
+    elements it tells a node that has to do with it; a constant without its zeros is SPARSE.
     """
     from onnxruntime.tools.ort_format_model import create_config_from_models
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import (
@@ -69,10 +70,11 @@ def needs(model: str) -> dict[str, object]:
                     (node.Domain() or b"").decode() or "ai.onnx",  # ONNX's own may be empty
                     node.SinceVersion(),
                     node.OpType().decode(),
-                    (node.Name() or b"").decode() or f"#{node.Index()}",
+                    _node_name(node),
                 ]
                 for node in _nodes(graph)
             ],
+            "types": _types(graph),
         }
 
 
@@ -106,13 +108,60 @@ def pack(model: str, tile: str, out: str) -> dict[str, object]:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """Every node, those of subgraphs (If, Loop, Scan) included."""
-    for index in range(graph.NodesLength()):
-        node = graph.Nodes(index)
-        yield node
+    """Every node, those of subgraphs included."""
+    for part in _graphs(graph):
+        yield from (part.Nodes(i) for i in range(part.NodesLength()))
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """The graph and its subgraphs (of If, Loop, Scan)."""
+    yield graph
+    for node in (graph.Nodes(i) for i in range(graph.NodesLength())):
         for attribute in (node.Attributes(i) for i in range(node.AttributesLength())):
             if attribute.G() is not None:
-                yield from _nodes(attribute.G())
+                yield from _graphs(attribute.G())
+
+
+def _types(graph: Any) -> dict[str, str]:
+    """Types of elements, each with the first node that takes or gives one."""
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorDataType import (
+        TensorDataType,
+    )
+
+    names = {number: name for name, number in vars(TensorDataType).items()}
+    nodes: dict[str, str] = {}
+    for part in _graphs(graph):
+        values = (part.NodeArgs(i) for i in range(part.NodeArgsLength()))
+        types = {value.Name(): names.get(_element_type(value.Type())) for value in values}
+        for i in range(part.SparseInitializersLength()):
+            types[part.SparseInitializers(i).Values().Name()] = "SPARSE"
+        for node in (part.Nodes(i) for i in range(part.NodesLength())):
+            inputs = (node.Inputs(i) for i in range(node.InputsLength()))
+            outputs = (node.Outputs(i) for i in range(node.OutputsLength()))
+            for value in (*inputs, *outputs):
+                nodes.setdefault(types.get(value) or "UNDEFINED", _node_name(node))
+    return nodes
+
+
+def _node_name(node: Any) -> str:
+    return (node.Name() or b"").decode() or f"#{node.Index()}"
+
+
+def _element_type(type_info: Any) -> int | None:
+    """Of a tensor; None for anything else, which no 8-bit float can be in."""
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorTypeAndShape import (
+        TensorTypeAndShape,
+    )
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TypeInfoValue import (
+        TypeInfoValue,
+    )
+
+    if type_info is None or type_info.ValueType() != TypeInfoValue.tensor_type:
+        return None
+    table, tensor = type_info.Value(), TensorTypeAndShape()
+    tensor.Init(table.Bytes, table.Pos)
+    element: int = tensor.ElemType()
+    return element
 
 
 def main(command: str, *words: str) -> None:

@@ -7,7 +7,7 @@ all of that to itself, so that conversions may run side by side in the threads o
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class Needs:
 
     ops_config: str
     nodes: tuple[Node, ...]
+    types: Mapping[str, str] = field(default_factory=dict)  # of elements → a node's name
 
 
 def convert_network(network: Path, folder: Path, level: Level, subject: str) -> Converted:
@@ -74,6 +75,7 @@ def read_needs(model: Path) -> Needs:
             Node(operator=Operator(domain, version, kind), name=name)
             for domain, version, kind, name in answer["nodes"]
         ),
+        types=answer["types"],
     )
 
 

@@ -242,21 +242,29 @@ def _libc(health: Health, profile: BoardProfile) -> Iterator[Check]:
         yield Check(name="libc", grade=Grade.UNKNOWN, found="none that tells its name")
         return
     library = f"{libc.family} {libc.version or ''}".strip()
-    version = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", libc.version or "")
-    is_older = version is not None and tuple(map(int, version.groups())) < profile.libc.version
+    # musl's has three numbers, of which a floor has two.
+    version = re.match(r"([0-9]{1,3})\.([0-9]{1,3})(?![0-9])", libc.version or "")
+    is_older = (
+        version is not None
+        and libc.family == profile.libc.family
+        and (int(version[1]), int(version[2])) < profile.libc.version
+    )
     # All programs for boards with musl are static: those run with any C library.
     is_other = profile.libc.family is LibcFamily.GLIBC and libc.family != "glibc"
     if not (is_older or is_other):
         yield Check(name="libc", grade=Grade.WELL, found=library)
         return
     expected = f"board '{profile.name}' promises {profile.libc.family} {profile.libc.floor}"
+    outcome = f"{'its releases' if is_shared else 'an SDK for it'} would not start"
+    if profile.libc.family is LibcFamily.MUSL:
+        outcome = "its programs are static and start, but a profile is to say what is there"
     yield Check(
         name="libc",
         grade=Grade.BROKEN if is_shared else Grade.NOTE,
         found=library,
-        harm=f"{expected}: {'its releases' if is_shared else 'an SDK for it'} would not start",
-        next=f'set libc.floor = "{libc.version}" in the profile'
-        if is_older
+        harm=f"{expected}: {outcome}",
+        next=f'set libc.floor = "{version[0]}" in the profile'
+        if version and is_older
         else 'keep runtime.linkage = "static" in the profile',
     )
 

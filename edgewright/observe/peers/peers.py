@@ -143,15 +143,25 @@ NAMES = (*ORT_PEERS, "ncnn")
 
 def parse_peers(text: str, boards: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Peers and boards from a list with commas. Raises UserError for one that is neither."""
-    names = tuple(filter(None, text.split(",")))
-    for name in names:
-        if name not in (*NAMES, *boards):
-            facts = [f"expected: {', '.join(NAMES)}, or a board: {', '.join(boards)}"]
-            raise UserError(f"--vs={name}", "no such peer", facts=facts)
+    names = parse_names(text, (*NAMES, *boards), "peer or board")
     return (
         tuple(name for name in names if name in NAMES),
         tuple(name for name in names if name not in NAMES),
     )
+
+
+def parse_names(text: str, choices: Sequence[str], noun: str) -> tuple[str, ...]:
+    """Names from `--vs`, a list with commas. Raises UserError for one that is no choice."""
+    names = tuple(filter(None, text.split(",")))
+    for name in names:
+        if name not in choices:
+            raise UserError(
+                f"--vs={name}",
+                f"no such {noun}",
+                facts=[f"expected: {', '.join(choices)}"],
+                next=f"the same command with --vs={choices[0]}",
+            )
+    return names
 
 
 def sysroot_of_peers(arch: Arch, log: Path) -> Path:

@@ -15,7 +15,7 @@ void make_late() { static thread_local Object late("late"); }
 
 Object::~Object() {
   std::printf("%s\n", name);
-  if (name[0] == 'f') make_late();
+  if (name[0] == 'f') make_late();  // "first" in its thread, "final" in the main one
 }
 
 void make_two() {
@@ -28,6 +28,6 @@ void make_two() {
 int main() {
   std::thread(make_two).join();
   std::puts("joined");
-  static thread_local Object own("main");
+  static thread_local Object own("final");
   std::puts("end");
 }

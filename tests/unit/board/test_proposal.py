@@ -118,6 +118,15 @@ def test_a_board_with_musl_says_so_and_a_c_library_that_no_profile_has_stays_a_c
     assert "# floor: for glibc and musl only, the board has uclibc 1.0.40" in uclibc.toml
 
 
+def test_a_musl_that_tells_no_version_is_musl_all_the_same(tmp_path: Path) -> None:
+    proposal = proposal_of(libc=Libc(family="musl", version=None))
+
+    assert [unknown.key for unknown in proposal.unknown] == ["libc.floor"]
+    assert '[libc]\nfamily = "musl"\n# floor = …  # not learnt: the board' in proposal.toml
+    with pytest.raises(UserError, match=r"floor: expected a version of musl"):
+        load(proposal, tmp_path)
+
+
 def test_an_unknown_width_names_no_base() -> None:
     proposal = proposal_of(userland_bits=None)
 

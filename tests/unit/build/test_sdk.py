@@ -126,11 +126,17 @@ def test_a_board_with_musl_is_told_what_an_sdk_needs_before_anything_is_built() 
     assert refused.value.next == "build a release: its program is static, and needs none"
 
 
-def test_a_glibc_that_is_too_old_is_told_before_anything_is_built() -> None:
+@pytest.mark.parametrize(
+    ("board", "floor", "oldest"),
+    [("a53-som", "2.12", "2.13"), ("a53-som-arm64", "2.16", "2.17")],
+)
+def test_a_glibc_that_is_too_old_is_told_before_anything_is_built(
+    board: str, floor: str, oldest: str
+) -> None:
     repo = checkout()
-    profile = load_board("a53-som", repo.boards)
-    old = profile.model_copy(update={"libc": profile.libc.model_copy(update={"floor": "2.12"})})
+    profile = load_board(board, repo.boards)
+    old = profile.model_copy(update={"libc": profile.libc.model_copy(update={"floor": floor})})
     request = SdkRequest(profile=old, models=(), workspace=repo, jobs=1)
 
-    with pytest.raises(UserError, match=r"has glibc 2\.12, an SDK needs 2\.13 or newer"):
+    with pytest.raises(UserError, match=f"has glibc {floor}, an SDK needs {oldest} or newer"):
         build_sdk(request, Progress())

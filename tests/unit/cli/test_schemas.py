@@ -43,6 +43,15 @@ def test_what_edgewright_writes_has_no_other_keys(name: str) -> None:
     assert schema["additionalProperties"] is False
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_part_of_a_schema_is_empty(name: str) -> None:
+    """A serializer of one's own takes all keys out of it, unless it says otherwise."""
+    parts = json.loads(schemas.schema_text(schemas.DOCUMENTS[name])).get("$defs", {})
+
+    objects = {key: part for key, part in parts.items() if part.get("type") == "object"}
+    assert [key for key, part in objects.items() if not part.get("properties")] == []
+
+
 def test_every_task_with_json_has_a_schema() -> None:
     tasks = commands.collection()
     options = {name: [a.name for a in tasks[name].get_arguments()] for name in tasks.task_names}

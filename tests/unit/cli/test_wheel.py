@@ -73,7 +73,7 @@ def test_a_choice_of_operators_that_is_none_is_refused(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == (
         "--operators=most: unknown choice of operators\n"
         "  expected: models, all\n"
-        "next: edgewright sdk --operators=all\n"
+        "next: the same command with --operators=all\n"
     )
 
 

@@ -49,8 +49,18 @@ def test_what_costs_more_is_named(dear: SdkCost, fact: str) -> None:
 def test_libraries_to_stand_beside_are_named_by_commas() -> None:
     assert sdk_cost.parse_libraries("all,debian") == ("all", "debian")
     assert sdk_cost.parse_libraries("") == ()
-    with pytest.raises(UserError, match=r"--vs=ncnn: no such library\n  expected: all, debian"):
-        sdk_cost.parse_libraries("all,ncnn")
+
+
+@pytest.mark.parametrize("name", ["ncnn", "xnnpack"])
+def test_what_has_no_library_for_the_network_is_refused(name: str) -> None:
+    """XNNPACK's provider makes no session of it in INT8."""
+    with pytest.raises(UserError) as refused:
+        sdk_cost.parse_libraries(f"all,{name}")
+    assert str(refused.value) == (
+        f"--vs={name}: no such library\n"
+        "  expected: all, debian, sherpa, onnxruntime\n"
+        "next: the same command with --vs=all"
+    )
 
 
 def test_a_library_that_has_no_goal_is_listed_too(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """SDKs: the same bytes for the same content, and nothing believed that is not as it was signed."""
 
+import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
 from edgewright.base.errors import UserError
 from edgewright.cli.keys import sign_sdk as sign_built_sdk
+from edgewright.cli.schemas import schema_text
 from edgewright.release import evidence
 from edgewright.release.evidence import LICENSES, SBOM, STATEMENT, Proof
 from edgewright.release.manifest import MANIFEST, Source
@@ -17,6 +20,7 @@ from edgewright.release.sbom import About, Ingredient, render
 from edgewright.release.sdk import (
     Sdk,
     SdkInputs,
+    SdkManifest,
     SdkModel,
     SdkRuntime,
     load_sdk,
@@ -65,6 +69,26 @@ def test_the_choice_of_operators_is_in_a_manifest_of_all_alone(sdk: Sdk, tmp_pat
     assert b'"operators":"all"' in everything.manifest.canonical()
     assert load_sdk(sdk.folder).manifest.runtime.operators == "models"
     assert load_sdk(everything.folder).manifest.runtime.operators == "all"
+
+
+def test_ids_are_those_that_sdks_had_before_the_choice_of_operators(sdk: Sdk) -> None:
+    assert sdk.id == "99df603a5697832e"
+
+
+def test_the_schema_of_a_manifest_has_all_keys_of_the_runtime_and_no_others(sdk: Sdk) -> None:
+    document = sdk.manifest.table()
+    schema = json.loads(schema_text(SdkManifest))
+    Draft202012Validator(schema).validate(document)
+
+    for runtime in (
+        {**document["runtime"], "nonsense": 1},
+        {**document["runtime"], "operators": "most"},
+        {"operators": "all"},
+    ):
+        with pytest.raises(ValidationError):
+            Draft202012Validator(schema).validate({**document, "runtime": runtime})
+    everything = {**document["runtime"], "operators": "all"}
+    Draft202012Validator(schema).validate({**document, "runtime": everything})
 
 
 def test_the_same_content_has_the_same_id_and_archive(sdk: Sdk, tmp_path: Path) -> None:

@@ -234,17 +234,43 @@ def test_a_board_that_is_unfit_is_told(
 
 
 @pytest.mark.parametrize(
-    "libc", [Libc(family="musl", version="1.2.4"), Libc(family="glibc", version="2.36")]
+    "libc",
+    [
+        Libc(family="musl", version="1.2.0"),
+        Libc(family="musl", version="1.10.1"),
+        Libc(family="musl", version=None),
+        Libc(family="glibc", version="2.36"),
+        Libc(family="glibc", version="1.1"),
+    ],
 )
 def test_static_programs_of_a_board_with_musl_run_with_any_c_library(
     libc: Libc, tmp_path: Path
 ) -> None:
+    assert judged_for_musl(libc, tmp_path).grade is Grade.WELL
+
+
+def test_a_musl_that_is_older_than_the_profile_says_is_told_by_two_numbers(tmp_path: Path) -> None:
+    check = judged_for_musl(Libc(family="musl", version="1.1.24"), tmp_path)
+
+    assert (check.grade, check.found) == (Grade.NOTE, "musl 1.1.24")
+    assert check.next == 'set libc.floor = "1.1" in the profile'
+
+
+def test_a_musl_is_not_compared_with_a_floor_of_glibc(tmp_path: Path) -> None:
+    survey = SURVEY.model_copy(update={"libc": Libc(family="musl", version="1.2")})
+    checks = judge(health_of(tmp_path, {}, survey), A53)
+
+    assert [check.next for check in checks if check.name == "libc"] == [
+        'keep runtime.linkage = "static" in the profile'
+    ]
+
+
+def judged_for_musl(libc: Libc, tmp_path: Path) -> Check:
+    """What doctor says of a C library to a profile with musl 1.2."""
     musl = A53.libc.model_copy(update={"family": LibcFamily.MUSL, "floor": "1.2"})
     health = health_of(tmp_path, {}, SURVEY.model_copy(update={"libc": libc}))
-
     checks = judge(health, A53.model_copy(update={"libc": musl}))
-
-    assert [check.grade for check in checks if check.name == "libc"] == [Grade.WELL]
+    return next(check for check in checks if check.name == "libc")
 
 
 def test_chips_tell_their_heat_once_beside_the_zones(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def test_other_boards_stand_among_them() -> None:
 
 
 def test_a_peer_that_is_not_known_is_told() -> None:
-    expected = "debian, sherpa, onnxruntime, xnnpack, ncnn, or a board: rpi2"
-    with pytest.raises(UserError, match=rf"--vs=tvm: no such peer\n  expected: {expected}"):
+    expected = "debian, sherpa, onnxruntime, xnnpack, ncnn, rpi2\nnext: the same command with "
+    with pytest.raises(UserError, match=f"--vs=tvm: no such peer or board\n  expected: {expected}"):
         peers.parse_peers("debian,tvm", ["rpi2"])
 
 

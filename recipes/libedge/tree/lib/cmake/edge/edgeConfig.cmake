@@ -14,5 +14,6 @@ if(NOT TARGET edge::edge)
   set_target_properties(edge::edge_static PROPERTIES
     IMPORTED_LOCATION "${EDGE_PREFIX}/lib/libedge.a"
     INTERFACE_INCLUDE_DIRECTORIES "${EDGE_PREFIX}/include"
+    INTERFACE_LINK_OPTIONS "@LINK_FLAGS@"
     INTERFACE_LINK_LIBRARIES "Threads::Threads;dl;m")
 endif()

@@ -14,5 +14,6 @@ if(NOT TARGET onnxruntime::onnxruntime)
   set_target_properties(onnxruntime::onnxruntime_static PROPERTIES
     IMPORTED_LOCATION "${ONNXRUNTIME_PREFIX}/lib/libonnxruntime.a"
     INTERFACE_INCLUDE_DIRECTORIES "${ONNXRUNTIME_PREFIX}/include/onnxruntime"
+    INTERFACE_LINK_OPTIONS "@LINK_FLAGS@"
     INTERFACE_LINK_LIBRARIES "Threads::Threads;dl;m")
 endif()
