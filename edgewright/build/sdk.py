@@ -235,9 +235,9 @@ def _operators(request: SdkRequest, out: BoardBuild, cache: Path) -> tuple[OpCon
         place = BoardBuild(root=out.sdks / "models" / digest.text_sha256(str(model))[:16])
         xnnpack = request.profile.runtime.xnnpack
         converted, was_there = pipeline.converted_model(model, place, cache, xnnpack=xnnpack)
-        if everything:
-            prove(converted.ort, everything, subject=str(model), next=OUTSIDE_OF_ALL)
-        configs.append(parse_config(converted.ops_config.read_text(), str(model)))
+        needed = parse_config(converted.ops_config.read_text(), str(model))
+        prove(converted.ort, everything or needed, subject=str(model), next=OUTSIDE_OF_ALL)
+        configs.append(needed)
         cached = cached and was_there
     return everything or union(configs), cached
 

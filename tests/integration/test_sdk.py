@@ -664,7 +664,8 @@ def test_an_sdk_of_all_operators_has_a_kernel_for_each_that_it_promises(
 ) -> None:
     """By the names of what makes kernels in the runtime that it is linked from."""
     config = sdk_of_all.folder / "operators.config"
-    with (user_cache() / runtime_of(sdk_of_all).folder / LIBRARIES["onnxruntime"][0]).open("rb") as stream:
+    folder = user_cache() / runtime_of(sdk_of_all).folder
+    with (folder / LIBRARIES["onnxruntime"][0]).open("rb") as stream:
         table = ELFFile(stream).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
         names = "\n".join(symbol.name for symbol in table.iter_symbols())

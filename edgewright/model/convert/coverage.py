@@ -32,7 +32,7 @@ LEFT_OUT_TYPES = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNU
 REBUILD = "invoke build with this model, which builds the runtime for its operators"
 
 
-def _require_registrable(model: str, needs: Needs) -> None:
+def _require_buildable(model: str, needs: Needs) -> None:
     strange = [node for node in needs.nodes if node.operator.domain not in REGISTRABLE]
     if strange:
         raise UserError(
@@ -63,7 +63,7 @@ def prove(
     """
     subject = subject or str(model)
     needs = read_needs(model)
-    _require_registrable(subject, needs)
+    _require_buildable(subject, needs)
     required = parse_config(needs.ops_config, subject)
     missing = gaps(required, built)
     if missing:

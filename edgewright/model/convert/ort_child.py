@@ -128,7 +128,7 @@ def _types(graph: Any) -> dict[str, str]:
         TensorDataType,
     )
 
-    names = {number: name for name, number in vars(TensorDataType).items()}
+    names = {number: name for name, number in vars(TensorDataType).items() if name.isupper()}
     nodes: dict[str, str] = {}
     for part in _graphs(graph):
         values = (part.NodeArgs(i) for i in range(part.NodeArgsLength()))
@@ -138,8 +138,8 @@ def _types(graph: Any) -> dict[str, str]:
         for node in (part.Nodes(i) for i in range(part.NodesLength())):
             inputs = (node.Inputs(i) for i in range(node.InputsLength()))
             outputs = (node.Outputs(i) for i in range(node.OutputsLength()))
-            for value in (*inputs, *outputs):
-                nodes.setdefault(types.get(value) or "UNDEFINED", _node_name(node))
+            for name in filter(None, map(types.get, (*inputs, *outputs))):
+                nodes.setdefault(name, _node_name(node))
     return nodes
 
 

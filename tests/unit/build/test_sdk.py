@@ -7,14 +7,16 @@ import pytest
 from onnx.helper import make_graph, make_model
 
 from edgewright.base.errors import UserError
+from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import LibcFamily
+from edgewright.build import pipeline
 from edgewright.build import sdk as sdks
 from edgewright.build.sdk import SdkRequest, build_sdk, check_model
 from edgewright.model.convert import coverage
 from edgewright.model.convert.ops import Operator, parse_config
-from edgewright.model.convert.ort_tools import Needs, Node
+from edgewright.model.convert.ort_tools import Converted, Needs, Node
 from edgewright.release.manifest import Source
 from edgewright.release.sdk import (
     OperatorChoice,
@@ -140,3 +142,28 @@ def test_a_glibc_that_is_too_old_is_told_before_anything_is_built(
 
     with pytest.raises(UserError, match=f"has glibc {floor}, an SDK needs {oldest} or newer"):
         build_sdk(request, Progress())
+
+
+@pytest.mark.parametrize("operators", ["models", "all"])
+def test_a_model_with_a_type_that_no_board_has_is_refused_before_anything_is_built(
+    operators: OperatorChoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(operator=Operator("ai.onnx", 19, "Cast"), name="/head/node")
+    config = tmp_path / "ops.config"
+    config.write_text("ai.onnx;19;Cast\n")
+    types = {"FLOAT8E5M2": "/head/node"}
+    needs = Needs(ops_config=config.read_text(), nodes=(node,), types=types)
+    monkeypatch.setattr(coverage, "read_needs", lambda _: needs)
+    converted = Converted(ort=tmp_path / "model.ort", ops_config=config)
+    monkeypatch.setattr(pipeline, "converted_model", lambda *_, **__: (converted, True))
+    repo = checkout()
+    request = SdkRequest(
+        profile=load_board("a53-som", repo.boards),
+        models=(Path("mine.onnx"),),
+        operators=operators,
+        workspace=repo,
+        jobs=1,
+    )
+
+    with pytest.raises(UserError, match=r"(?s)^mine\.onnx: has .* FLOAT8E5M2, node '/head/node'"):
+        sdks._operators(request, BoardBuild(root=tmp_path), tmp_path)
