@@ -56,6 +56,8 @@ LIBRARIES = {
     "edge": ("lib/libedge.so.0.1.0", "libedge.so.0"),
 }
 each_library = pytest.mark.parametrize("library", LIBRARIES)
+# Of the demo model's output, which is quantized: kernels of this machine may round one to another.
+STEP = 0.025
 GOLDEN = REPO.root / "tests" / "data" / "sdk"
 LINKED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-armhf.so.3"}
 # The Makefile, and a project outside of the SDK's tree that finds it by CMake.
@@ -129,12 +131,15 @@ class Case:
     model: Path
     values: Path
     answer: Any
+    tolerance: float = 1e-4
+
+    def matches(self, values: list[float]) -> None:
+        assert np.allclose(values, self.answer, rtol=0, atol=self.tolerance), values
 
     def is_answered_by(self, program: Path, libraries: Path, sdk: SdkReport) -> None:
         ended = emulated(program, self.model, self.values, libraries=libraries, sdk=sdk)
         assert ended.returncode == 0, ended.stderr
-        values = [float(line) for line in ended.stdout.split()]
-        assert np.allclose(values, self.answer, rtol=0, atol=1e-4), values
+        self.matches([float(line) for line in ended.stdout.split()])
 
 
 def emulated(
@@ -162,7 +167,8 @@ def case(built: BuildReport, tmp_path_factory: pytest.TempPathFactory) -> Case:
     path.write_bytes(values.tobytes())
     session = open_session(REPO.default_model, 1)
     answer = session.run(None, {session.get_inputs()[0].name: values})[0].ravel()
-    return Case(model=built.folder / "model" / "model.ort", values=path, answer=answer)
+    model = built.folder / "model" / "model.ort"
+    return Case(model=model, values=path, answer=answer, tolerance=STEP)
 
 
 def symbols_of(path: Path, table: str) -> tuple[set[str], set[str]]:
@@ -278,8 +284,7 @@ def test_a_plugin_with_the_archive_may_be_closed_before_its_thread_ends(
     files = (out / "plugin.so", case.model, case.values)
     ended = emulated(out / "plugin_user", *files, libraries=out)
     assert (ended.returncode, ended.stderr) == (0, f"{end}\n")
-    values = [float(line) for line in ended.stdout.split()]
-    assert np.allclose(values, case.answer, rtol=0, atol=1e-4), values
+    case.matches([float(line) for line in ended.stdout.split()])
 
 
 def with_stand_ins(builder: DockerBuilder, out: Path, source: str, floor: int) -> Path:
@@ -744,7 +749,7 @@ class BoardPython:
         assert ended.returncode == 0, ended.stderr
         document = json.loads(ended.stdout)
         for values in (document["answer"], document["bound"]):
-            assert np.allclose(values, case.answer, rtol=0, atol=1e-4), values
+            case.matches(values)
         assert "model.onnx is no model in ORT format" in document["told"]
 
 

@@ -91,7 +91,7 @@ def within_a_branch(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "sparse", "told"),
+    ("nodes", "sparse", "fact"),
     [
         (THERE_AND_BACK, (), "FLOAT8E4M3FN, node 'shrink'"),
         (within_a_branch(THERE_AND_BACK), (), "FLOAT8E4M3FN, node 'shrink'"),
@@ -103,7 +103,7 @@ def test_a_model_with_types_that_the_boards_build_leaves_out_is_refused(
     tmp_path: Path,
     nodes: list[onnx.NodeProto],
     sparse: tuple[onnx.SparseTensorProto, ...],
-    told: str,
+    fact: str,
 ) -> None:
     """Its operators are all among those that are promised."""
     model = converted(network(tmp_path, nodes, sparse=sparse))
@@ -113,7 +113,7 @@ def test_a_model_with_types_that_the_boards_build_leaves_out_is_refused(
 
     assert str(refused.value) == (
         "mine.onnx: has values of types that no board's runtime has\n"
-        f"  {told}\n"
+        f"  {fact}\n"
         "next: export the network with other types"
     )
 
