@@ -7,6 +7,7 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card, ModelFile, read_card, write_card
+from tests import v0_1_0
 from tests.checkout import checkout
 
 CARDS = sorted(checkout().models.glob("*/card.json"))
@@ -104,7 +105,9 @@ def test_schema_1_is_read_and_knows_no_significant_bits(card: Card, tmp_path: Pa
 
 
 def test_a_card_of_schema_1_is_written_so_that_it_can_be_read(tmp_path: Path) -> None:
-    card = read_card(checkout().default_model.parent / "card.json")
+    (tmp_path / "release").mkdir()
+    release = v0_1_0.release(tmp_path / "release")
+    card = read_card(release.folder / "model" / "card.json")
     assert card.schema_ == 1
 
     write_card(card, tmp_path / "card.json")
