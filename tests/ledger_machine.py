@@ -76,7 +76,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["a", "b"]), wave=st.sampled_from([1, 2]))
     def open_wave(self, name: str, wave: int) -> None:
         if self.rollouts.get(name) is False:
-            self.ledger.open_wave(name, wave)
+            self._open_to(name, wave)
 
     @rule(
         target=claims,
@@ -182,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """After a shadow was judged: no board of its wave waits for one, or for its judgement."""
         if self.rollouts.get(name) is not False:
             return
-        self.ledger.open_wave(name, wave)
+        self._open_to(name, wave)
         self.ledger.admit(name, wave)
         left = {
             (member.goal, member.state)
@@ -208,6 +208,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.of = {board: of for board, of in self.of.items() if of != name}
             states = {member.state for member in self.ledger.members(name)}
             assert states <= OVER
+
+    def _open_to(self, name: str, wave: int) -> None:
+        """Waves are opened in order, as whoever conducts a rollout does."""
+        for number in range(1, wave + 1):
+            self.ledger.open_wave(name, number)
 
     @invariant()
     def one_attempt_a_board_and_fences_that_rise(self) -> None:
