@@ -437,7 +437,7 @@ def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
     v8 = "v8" in arm.cpu_arch or "ARMv8" in arm.fp_arch or "ARMv8" in arm.simd_arch
     divides = arm.division == "yes"
     is_v8 = target.machine in MACHINES_V8 or bool(features & FEATURES_V8)
-    # Is it missing; what it is; what of it the file was built for.
+    # Is it missing; the feature; what of it the file was built for.
     requirements = [
         (arm.simd_arch != "none" and not features & FEATURES_NEON, "NEON", arm.simd_arch),
         ("VFPv4" in arm.fp_arch and not features & FEATURES_VFPV4, "VFPv4", arm.fp_arch),
@@ -447,11 +447,11 @@ def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
     shown = " ".join(sorted(features)) or "none"
     return [
         Finding(
-            problem=f"needs {what}, which the board's CPU does not show",
+            problem=f"needs {feature}, which the board's CPU does not show",
             facts=(f"file: {used}", f"board: {target.machine}, features {shown}"),
             next="build for the board's own profile: invoke boards",
         )
-        for is_missing, what, used in requirements
+        for is_missing, feature, used in requirements
         if is_missing
     ]
 

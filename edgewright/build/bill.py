@@ -185,9 +185,9 @@ def _compiler_package(folder: Path) -> CompilerPackage:
     row = (folder / "package.tsv").read_text().split("\t")
     name, version, source, source_version, built_using = row
     # Debian's cross packages are repacked from the sources that they say they were built from.
-    wanted = "glibc" if folder.name == "libc.a" else "gcc-"
+    source_prefix = "glibc" if folder.name == "libc.a" else "gcc-"
     for origin, of_version in re.findall(r"([a-z0-9.+-]+) \(= ([^)]+)\)", built_using):
-        if origin.startswith(wanted):
+        if origin.startswith(source_prefix):
             source, source_version = origin, of_version
     texts = {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "package.tsv"}
     return CompilerPackage(

@@ -584,9 +584,11 @@ def _image_limits(profile: BoardProfile, card: AnyCard) -> ImageLimits:
     """
     inputs = card.input_bytes if isinstance(card, ImageCard) else 0
     decoder = DECODER_BYTES + INPUTS_OF_DECODER * inputs
-    left = (profile.service.memory_mb << 20) - math.ceil(profile.budgets.peak_rss_mb * (1 << 20))
+    available = (profile.service.memory_mb << 20) - math.ceil(
+        profile.budgets.peak_rss_mb * (1 << 20)
+    )
     shares = 2 if profile.service.command == "serve" else 1
-    memory = max((left - decoder) // shares, LEAST_IMAGE_MB << 20)
+    memory = max((available - decoder) // shares, LEAST_IMAGE_MB << 20)
     most = ImageLimits()
     return ImageLimits(
         image_bytes=min(memory, most.image_bytes), image_memory=min(memory, most.image_memory)

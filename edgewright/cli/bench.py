@@ -267,8 +267,8 @@ def _cold_builds(
         yield _timed_build("what is linked", linked)
         yield _timed_build("a changed model", replace(linked, model=changed))
         for profile in profiles[1:]:
-            what = "what is linked, after the first board"
-            yield _timed_build(what, replace(linked, profile=profile))
+            step = "what is linked, after the first board"
+            yield _timed_build(step, replace(linked, profile=profile))
 
 
 @contextmanager
@@ -283,7 +283,7 @@ def _cold_cache() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _timed_build(what: str, request: pipeline.BuildRequest) -> Compilation:
+def _timed_build(step: str, request: pipeline.BuildRequest) -> Compilation:
     with screens.progress(ERR) as progress:
         report = pipeline.build(request, progress)
     runtime = next(stage for stage in report.stages if stage.name == packages.RUNTIME)
@@ -292,7 +292,7 @@ def _timed_build(what: str, request: pipeline.BuildRequest) -> Compilation:
     # The log of a package from the cache is that of an earlier build.
     lines = log.read_text().splitlines() if runtime.origin == "built" else []
     return compilation(
-        report.board, what, runtime.seconds, lines, program, whole_seconds=report.seconds
+        report.board, step, runtime.seconds, lines, program, whole_seconds=report.seconds
     )
 
 

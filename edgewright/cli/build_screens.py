@@ -84,14 +84,14 @@ def wheel_screen(report: WheelReport) -> RenderableType:
     """The end of `invoke wheel`: the file, what it is for, and how a board installs it."""
     # By its whole version: pip would take the highest hash among several boards or models.
     named = f"--find-links={report.index} {DISTRIBUTION}=={report.wheel_version}"
-    wanted = named if report.index else report.wheel
+    requirement = named if report.index else report.wheel
     return Group(
         Text(f"wheel {report.wheel_version} for {report.board}", style="bold"),
         Text(str(report.wheel)),
         Text(),
         Text(f"{report.bytes:,} bytes, {report.platform}, Python {report.requires_python}"),
         Text(_operators_line(report)),
-        Text(f"on the board: pip install {wanted}"),
+        Text(f"on the board: pip install {requirement}"),
     )
 
 

@@ -62,7 +62,9 @@ def gallery(
         )
     page = checkout().resources.docs / "models.md" if write_docs else None
     settings = _settings(board, with_debian=debian)
-    rows = _rows(_chosen(only), settings, has_board=stage == "board", is_shared=shared_runtime)
+    rows = _rows(
+        chosen_networks(only), settings, has_board=stage == "board", is_shared=shared_runtime
+    )
     document = Gallery(board=board, rows=tuple(rows))
     if page:
         update_file(page, with_table(page.read_text(), document))
@@ -73,14 +75,16 @@ def gallery(
         OUT.print(_screen(document))
 
 
-def _chosen(names: Sequence[str]) -> list[Network]:
-    names = [network.name for network in NETWORKS]
+def chosen_networks(names: Sequence[str]) -> list[Network]:
+    """All where none is named. Raises UserError for one that the table lacks."""
+    networks = [network.name for network in NETWORKS]
     for name in names:
-        if name not in names:
+        if name not in networks:
             raise UserError(
                 f"--only={name}",
-                f"no such network{near_miss(name, names)}",
-                facts=[f"networks: {', '.join(names)}"],
+                f"no such network{near_miss(name, networks)}",
+                facts=[f"networks: {', '.join(networks)}"],
+                next="the same command with one of them",
             )
     return [network for network in NETWORKS if not names or network.name in names]
 

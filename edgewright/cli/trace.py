@@ -119,10 +119,10 @@ def _golden_image(manifest: Manifest) -> str:
 
 def _screen(report: TraceReport) -> RenderableType:
     """Where the time went, by system call."""
-    what = f"run of {' '.join(report.run)}" if report.run else "what runs there"
+    program = f"run of {' '.join(report.run)}" if report.run else "what runs there"
     code = "" if report.exit_code is None else f", exit code {report.exit_code}"
     head = (
-        f"{report.board} at {report.target}: release {report.release}, {what}; "
+        f"{report.board} at {report.target}: release {report.release}, {program}; "
         f"ended {report.ended}{code}"
     )
     table = Table("call", box=None, pad_edge=False)

@@ -226,12 +226,12 @@ def _at_most(limit: str, version: str) -> bool:
 # Debian's order of versions, by Debian Policy 5.6.12
 
 
-def compare(left: str, right: str) -> int:
-    """Negative, 0 or positive, as the left version is older, the same or newer.
+def compare(first: str, second: str) -> int:
+    """Negative, 0 or positive, as the first version is older, the same or newer.
 
     Epochs do not count: the names of source archives lack them.
     """
-    parts = map(_parts, map(_without_epoch, (left, right)))
+    parts = map(_parts, map(_without_epoch, (first, second)))
     return next((order for order in map(_compare_part, *parts) if order), 0)
 
 
@@ -244,9 +244,9 @@ def _parts(version: str) -> tuple[str, str]:
     return (upstream, revision) if dash else (revision, "")
 
 
-def _compare_part(left: str, right: str) -> int:
+def _compare_part(first: str, second: str) -> int:
     """Texts and numbers by turns; in texts `~` is before the end, and letters before the rest."""
-    for ours, theirs in zip_longest(_pairs(left), _pairs(right), fillvalue=("", 0)):
+    for ours, theirs in zip_longest(_pairs(first), _pairs(second), fillvalue=("", 0)):
         for a, b in zip_longest(_weights(ours[0]), _weights(theirs[0]), fillvalue=0):
             if a != b:
                 return a - b

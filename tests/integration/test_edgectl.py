@@ -193,14 +193,14 @@ def test_an_upload_that_was_cut_goes_on_from_what_is_sound(
 
     again = helper.run("begin", "--holder=prover", input=order.input)
     part = next(m for m in again["missing"] if m["sha256"] == model.sha256)["part"]
-    held = 2 * 65536
+    copied = 2 * 65536
     head = b"EWR1O" + bytes.fromhex(model.sha256) + struct.pack("<Q", len(content)) + bytes(32)
-    tail = content[held:]
-    ops = b"P" + struct.pack("<I", held) + b"D" + struct.pack("<I", len(tail)) + tail
+    tail = content[copied:]
+    ops = b"P" + struct.pack("<I", copied) + b"D" + struct.pack("<I", len(tail)) + tail
     answer = helper.run("receive", f"--fence={again['fence']}", input=head + ops + b"E")
 
     assert len(part["chunks"]) >= 2
-    assert answer["objects"][0]["kept"] == held
+    assert answer["objects"][0]["kept"] == copied
     assert answer["objects"][0]["sent"] == len(tail)
 
 
@@ -915,7 +915,7 @@ def may_be_spared() -> bool:
 
 
 @contextlib.contextmanager
-def held(lock: Path) -> Iterator[None]:
+def locked_by_another(lock: Path) -> Iterator[None]:
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -927,7 +927,7 @@ def test_the_deadline_ends_a_trial_whose_lock_somebody_held(
     helper.deploy(ordered("one", 10))
     on_trial(helper, ordered("two", 20), "--deadline=1")
 
-    with held(helper.root / "locks" / "state"):
+    with locked_by_another(helper.root / "locks" / "state"):
         time.sleep(13)  # the guard waits for it for 10 s
         assert linked(helper.root, "current") == ordered("two", 20).release.id
 
@@ -940,7 +940,7 @@ def test_a_lock_that_somebody_holds_keeps_no_release_from_starting(
 ) -> None:
     helper.deploy(ordered("one", 10))
 
-    with held(helper.root / "locks" / "state"):
+    with locked_by_another(helper.root / "locks" / "state"):
         assert helper.starts() == 0
 
 

@@ -136,13 +136,13 @@ def test_base_with_nothing_in_common_is_not_named() -> None:
     assert outgoing.base is None
 
 
-@pytest.mark.parametrize("held", [1, PART_CHUNK - 1, PART_CHUNK, 3 * PART_CHUNK + 7])
-def test_cut_upload_goes_on_where_it_was_cut(held: int) -> None:
-    part = MODEL[:held]
-    hashes = [chunk_digest(part[at : at + PART_CHUNK]) for at in range(0, held, PART_CHUNK)]
-    outgoing = plan_object(sha256(MODEL), MODEL, part_bytes=held, part_chunks=hashes)
+@pytest.mark.parametrize("part_bytes", [1, PART_CHUNK - 1, PART_CHUNK, 3 * PART_CHUNK + 7])
+def test_cut_upload_goes_on_where_it_was_cut(part_bytes: int) -> None:
+    part = MODEL[:part_bytes]
+    hashes = [chunk_digest(part[at : at + PART_CHUNK]) for at in range(0, part_bytes, PART_CHUNK)]
+    outgoing = plan_object(sha256(MODEL), MODEL, part_bytes=part_bytes, part_chunks=hashes)
     assert applied(outgoing, part=part) == MODEL
-    assert outgoing.bytes_to_send < len(MODEL) - held + 100
+    assert outgoing.bytes_to_send < len(MODEL) - part_bytes + 100
 
 
 def test_damaged_chunk_of_a_cut_upload_is_sent_again() -> None:
@@ -166,9 +166,9 @@ edits = st.lists(
 
 
 @settings(max_examples=60)
-@given(edits=edits, held=st.integers(0, 20_000), keep=st.booleans(), pack=st.booleans())
+@given(edits=edits, part_bytes=st.integers(0, 20_000), keep=st.booleans(), pack=st.booleans())
 def test_any_edit_is_made_right(
-    edits: list[tuple[str, int, int]], held: int, keep: bool, pack: bool
+    edits: list[tuple[str, int, int]], part_bytes: int, keep: bool, pack: bool
 ) -> None:
     old = MODEL[:20_000]
     new = old
@@ -182,7 +182,7 @@ def test_any_edit_is_made_right(
             "replace": new[:at] + fresh + new[at + size :],
             "move": piece + remainder,
         }[kind]
-    part = (new if keep else old)[:held]
+    part = (new if keep else old)[:part_bytes]
     outgoing = plan_object(
         sha256(new),
         new,

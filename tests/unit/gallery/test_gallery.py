@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.cli.gallery import chosen_networks
 from edgewright.gallery import fetch, host_stages
 from edgewright.gallery.documents import BoardResult, Gallery, GalleryRow, HostResult, Refusal
 from edgewright.gallery.networks import NETWORKS, TIMM, Definition, Network
@@ -156,3 +157,18 @@ def test_a_table_of_some_networks_does_not_take_the_place_of_all(
 ) -> None:
     assert run("model.gallery", "--only=mobilenetv2", "--write-docs") == 2
     assert "would take every network out of the table" in capsys.readouterr().err
+
+
+def test_a_network_that_the_table_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("model.gallery", "--only=mobilenetv9", "--stage=host") == 2
+
+    message = capsys.readouterr().err
+    assert "--only=mobilenetv9: no such network" in message
+    assert "mobilenetv2" in message
+
+
+def test_only_the_networks_that_are_named_are_taken() -> None:
+    assert chosen_networks(["yolo-small", "keyword-spotter"]) == [
+        network for network in NETWORKS if network.name in SMALL
+    ]
+    assert chosen_networks([]) == list(NETWORKS)

@@ -56,9 +56,9 @@ def test_noise_has_no_text() -> None:
 
 
 def test_overlap_is_intersection_over_union() -> None:
-    left, other = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)
-    assert overlap(left, other) == pytest.approx(1 / 3)
-    assert overlap(left & False, other & False) == 1.0
+    first, second = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)
+    assert overlap(first, second) == pytest.approx(1 / 3)
+    assert overlap(first & False, second & False) == 1.0
 
 
 @given(

@@ -27,13 +27,17 @@ SERVICE = "process 7 20\nresident 25000\n"  # runs before, and goes on
 
 
 class SoakedBoard(StandIn):
-    """`bench` ends once so many samples were taken; each is what `held` says of its number."""
+    """`bench` ends once so many samples were taken; each is what `reading` says of its number."""
 
     def __init__(
-        self, held: Callable[[int], tuple[int, int]], *, samples: int = 200, is_lost: bool = False
+        self,
+        reading: Callable[[int], tuple[int, int]],
+        *,
+        samples: int = 200,
+        is_lost: bool = False,
     ) -> None:
         super().__init__()
-        self._held, self._samples, self._is_lost = held, samples, is_lost
+        self._reading, self._samples, self._is_lost = reading, samples, is_lost
         self._taken, self._running = 0, False
         self._enough = threading.Event()
         self.latency = LATENCY
@@ -68,7 +72,7 @@ class SoakedBoard(StandIn):
         self._taken += 1
         if self._taken >= self._samples:
             self._enough.set()
-        resident, descriptors = self._held(self._taken)
+        resident, descriptors = self._reading(self._taken)
         return f"{SERVICE}process 812 {descriptors}\nresident {resident}\n"
 
 
@@ -187,11 +191,11 @@ def paced(soak: Callable[[SoakedBoard], Soak]) -> tuple[SoakedBoard, Soak]:
     """Makes an inference in a second, in which it could make ten."""
     seconds = [0.0]
 
-    def held(number: int) -> tuple[int, int]:
+    def reading(number: int) -> tuple[int, int]:
         seconds[0] += 5.0
         return 30_000 + 8 * number, 12
 
-    board = SoakedBoard(held, samples=400)
+    board = SoakedBoard(reading, samples=400)
     paced = soak(board)
     paced.clock = lambda: seconds[0]
     return board, paced
