@@ -1,12 +1,13 @@
 """A registry of a test: Debian's, in a folder and on a port of its own."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
+
+from edgewright.base.ports import reserved_port
 
 PROGRAM = "docker-registry"
 SECONDS = 30.0  # to answer
@@ -24,22 +25,20 @@ http: {{addr: "127.0.0.1:{port}"}}
 @contextmanager
 def running_registry(folder: Path, *, deletes: bool = True, more: str = "") -> Iterator[int]:
     """The port of a registry that keeps what it has below `folder`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
     folder.mkdir(parents=True)
     settings = folder / "config.yml"
-    values = {"folder": folder / "data", "deletes": str(deletes).lower(), "port": port}
-    settings.write_text(SETTINGS.format(more=more, **values))
-    with (folder / "log").open("wb") as log:
-        argv = [PROGRAM, "serve", str(settings)]
-        server = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        _wait(port, server)
-        yield port
-    finally:
-        server.kill()
-        server.wait()
+    with reserved_port() as port:
+        values = {"folder": folder / "data", "deletes": str(deletes).lower(), "port": port}
+        settings.write_text(SETTINGS.format(more=more, **values))
+        with (folder / "log").open("wb") as log:
+            argv = [PROGRAM, "serve", str(settings)]
+            server = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait(port, server)
+            yield port
+        finally:
+            server.kill()
+            server.wait()
 
 
 def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import copy_file, locked, make_folder, write_file
 from edgewright.base.layout import user_cache
+from edgewright.base.ports import reserved_port
 from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
 from edgewright.deploy.target import Target
@@ -247,8 +247,8 @@ def _save_state(lab: Lab, machine: Machine) -> None:
     saved = lab.folder / ".state"
     lab.console.unlink(missing_ok=True)
     argv = [*machine.argv, "-serial", f"file:{lab.console.name}", "-monitor", "stdio"]
-    argv += _devices(lab, _free_port())
-    with lab.log.open("ab") as log:
+    with reserved_port() as port, lab.log.open("ab") as log:
+        argv += _devices(lab, port)
         qemu = _start(lab, argv, log)
         try:
             deadline = time.monotonic() + SAVE_SECONDS
@@ -281,23 +281,24 @@ def _start(lab: Lab, argv: Sequence[str], out: IO[bytes]) -> "subprocess.Popen[b
 
 def _boot(lab: Lab, machine: Machine, *, log_writes: bool) -> LabBoard:
     """Resume from the saved state, where that can be. An interrupt leaves the board off."""
-    link, port = lab.folder / "state", _free_port()
+    link = lab.folder / "state"
     link.unlink(missing_ok=True)
     link.symlink_to(machine.state)
     if log_writes:
         lab.writes.write_bytes(b"")
     argv = [*machine.argv, "-serial", "stdio", "-monitor", "none"]
     argv += NVME if lab.has_nvme else ["-incoming", f"exec:cat {link.name}"]
-    argv += _devices(lab, port, log_writes=log_writes)
-    with lab.console.open("wb") as console:
-        qemu = _start(lab, argv, console)
-    try:
-        _pid_file(lab).write_text(f"{qemu.pid} {port}\n")
-        return _ready(lab, qemu, port)
-    except BaseException:
-        qemu.kill()
-        qemu.wait()
-        raise
+    with reserved_port() as port:
+        argv += _devices(lab, port, log_writes=log_writes)
+        with lab.console.open("wb") as console:
+            qemu = _start(lab, argv, console)
+        try:
+            _pid_file(lab).write_text(f"{qemu.pid} {port}\n")
+            return _ready(lab, qemu, port)
+        except BaseException:
+            qemu.kill()
+            qemu.wait()
+            raise
 
 
 def _devices(lab: Lab, port: int, *, log_writes: bool = False) -> list[str]:
@@ -310,13 +311,6 @@ def _devices(lab: Lab, port: int, *, log_writes: bool = False) -> list[str]:
     # restrict: the board answers on its port, and reaches nothing by itself.
     forward = f"hostfwd=tcp:127.0.0.1:{port}-:22"
     return [*argv, "-netdev", f"user,id=net,restrict=on,{forward}"]
-
-
-def _free_port() -> int:
-    # Another program may take it before QEMU does; QEMU then ends, and says so.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _ready(lab: Lab, qemu: "subprocess.Popen[bytes]", port: int) -> LabBoard:

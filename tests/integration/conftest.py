@@ -212,12 +212,6 @@ def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def image_of(build: list[str], tag: str) -> Iterator[str]:
     """The image that a command makes, by its tag, until the end of the block."""

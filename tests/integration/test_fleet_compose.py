@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.files import unique_name
+from edgewright.base.ports import reserved_port
 from edgewright.build.container import DockerBuilder
 from edgewright.build.supply import SUITE
 from tests.checkout import ROOT
-from tests.integration.conftest import free_port, image_of, wait_until
+from tests.integration.conftest import image_of, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.nightly]
 BASE = f"edgewright/base:{SUITE}"  # made with the builder image
@@ -29,7 +30,9 @@ SERVE_USER = os.getuid() or 61234  # root, too, has another user serve
 class Fleet:
     """The services of the file, as a project of their own."""
 
-    def __init__(self, folder: Path, image: str, ledger_image: str) -> None:
+    def __init__(
+        self, folder: Path, image: str, ledger_image: str, port: int, ledger_port: int
+    ) -> None:
         shutil.copy(ROOT / "docker/fleet/compose.yaml", folder)
         password = folder / "password"
         password.touch(mode=0o600)
@@ -40,13 +43,13 @@ class Fleet:
         (folder / "workspace" / "build").chmod(0o777)
         (folder / "workspace" / "edgewright.toml").write_text('name = "fleet"\n')
         (folder / "workspace" / "fleet.sqlite").touch()
-        self.port = free_port()
+        self.port = port
         self._project = unique_name("edgewright-fleet")
         self._file = folder / "compose.yaml"
         self._environment = os.environ | {
             "EDGEWRIGHT_IMAGE": image,
             "LEDGER_IMAGE": ledger_image,
-            "LEDGER_PORT": str(free_port()),
+            "LEDGER_PORT": str(ledger_port),
             "SERVE_PORT": str(self.port),
             "WORKSPACE": "./workspace",
         }
@@ -102,13 +105,15 @@ def ledger_image(builder: DockerBuilder) -> Iterator[str]:
 def fleet(
     own_image: str, ledger_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"), own_image, ledger_image)
-    try:
-        fleet.compose("up", "--detach")
-        wait_until(fleet.serves, seconds=120)
-        yield fleet
-    finally:
-        fleet.compose("down", "--volumes")
+    folder = tmp_path_factory.mktemp("fleet")
+    with reserved_port() as port, reserved_port() as ledger_port:
+        fleet = Fleet(folder, own_image, ledger_image, port, ledger_port)
+        try:
+            fleet.compose("up", "--detach")
+            wait_until(fleet.serves, seconds=120)
+            yield fleet
+        finally:
+            fleet.compose("down", "--volumes")
 
 
 def test_what_serves_waits_for_the_ledger_and_not_for_its_initialisation(fleet: Fleet) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.deploy import libssh2, remote
 from edgewright.deploy.remote import Board, ConnectionLostError, Timeouts, connect
 from edgewright.fleet.bench import servers
@@ -213,6 +213,17 @@ def settle(server: Server) -> None:
 
 
 # Boards that are not well
+
+
+@pytest.mark.parametrize("kind", ["dropbear", "openssh"])
+def test_a_server_whose_port_another_program_has_ends_with_its_own_words(
+    kind: Kind, folder: Path, ssh_servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(servers, "reserve_port", lambda: other)
+        with pytest.raises(UserError, match="does not start") as refused:
+            list(start(kind, f"late-{kind}", folder, ssh_servers))
+    assert "Address already in use" in str(refused.value)
 
 
 def test_a_server_without_what_libssh2_has_is_paramiko_s(

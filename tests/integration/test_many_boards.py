@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import ExitCode
+from edgewright.base.ports import reserved_port
 from edgewright.base.progress import Progress
 from edgewright.cli.common import profile_of
 from edgewright.cli.keys import signing_policy
@@ -47,7 +49,7 @@ from edgewright.release.keys import Signer, user_keys
 from edgewright.release.manifest import Release
 from tests.boards import COMPATIBLE, make_release
 from tests.boards import documents as board_answers
-from tests.integration.conftest import free_port, new_user, wait_until
+from tests.integration.conftest import new_user, wait_until
 from tests.integration.conftest import run_edgewright as run
 from tests.schemas import require_valid
 from tests.serving import serving
@@ -106,11 +108,10 @@ def boards(
     if os.getuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root")
     folder = tmp_path_factory.mktemp("boards")
-    ports = {name: free_port() for name in NAMES}
     login = board_keys.public(board_keys.key(user / ".ssh" / "id_ed25519"))
     text = 'version = 1\n[[sites]]\nname = "hall"\n'
-    running = []
-    try:
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(reserved_port()) for name in NAMES}
         for name, port in ports.items():
             key = board_keys.key(folder / name / "host_ed25519")
             servers.make_folders(folder / name, login, key)
@@ -123,16 +124,14 @@ def boards(
             argv += [str(ssh_servers), "dropbear"]
             size = SMALL if name == "full" else ""
             with (folder / f"{name}.log").open("wb") as log:
-                running.append(subprocess.Popen([*argv, str(port), size], stderr=log))
+                server = subprocess.Popen([*argv, f"127.0.0.1:{port}", size], stderr=log)
+            stack.callback(server.wait)
+            stack.callback(server.kill)
         (folder / "fleet.toml").write_text(text)
         ports.pop("off")
         for port in ports.values():
             wait_until(partial(board_keys.banner, "127.0.0.1", port), seconds=30)
         yield Boards(fleet=folder / "fleet.toml", folder=folder)
-    finally:
-        for server in running:
-            server.kill()
-            server.wait()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.files import wait_for
+from edgewright.base.ports import reserved_port
 from edgewright.base.progress import Stages
 from edgewright.base.workspace import SharedStores
 from edgewright.build import container, packages, pipeline
@@ -19,7 +20,7 @@ from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import PackageInputs
 from edgewright.build.supply import image_exists
 from tests.checkout import checkout
-from tests.integration.conftest import Silent, free_port
+from tests.integration.conftest import Silent
 from tests.registry import running_registry
 
 pytestmark = [pytest.mark.docker, pytest.mark.nightly]
@@ -71,23 +72,24 @@ def running(argv: list[str], port: int, log: Path, env: dict[str, str]) -> Itera
 @pytest.fixture
 def conan_remote(tmp_path: Path) -> Iterator[str]:
     """Conan's own server; it brings a Conan of its own, so it has a folder of its own."""
-    folder, port = tmp_path / "conan-server", free_port()
+    folder = tmp_path / "conan-server"
     folder.mkdir()
-    (folder / "server.conf").write_text(CONFIG.format(port=port, folder=folder, user=USER))
     target = ["--quiet", f"--target={folder / 'python'}"]
     subprocess.run([sys.executable, "-m", "pip", "install", *target, CONAN_SERVER], check=True)
     env = {"PYTHONPATH": str(folder / "python"), "CONAN_SERVER_HOME": str(folder)}
     argv = [sys.executable, str(folder / "python/bin/conan_server")]
-    with running(argv, port, folder / "log", env):
-        yield f"http://127.0.0.1:{port}"
+    with reserved_port() as port:
+        (folder / "server.conf").write_text(CONFIG.format(port=port, folder=folder, user=USER))
+        with running(argv, port, folder / "log", env):
+            yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    with running([*argv, "--dir", str(tmp_path)], port, tmp_path / "redis.log", {}):
-        yield f"redis://127.0.0.1:{port}"
+    with reserved_port() as port:
+        argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        with running([*argv, "--dir", str(tmp_path)], port, tmp_path / "redis.log", {}):
+            yield f"redis://127.0.0.1:{port}"
 
 
 def worker(builder: DockerBuilder, cache: Path, shared: SharedStores) -> PackageInputs:
@@ -147,13 +149,14 @@ def test_a_store_that_does_not_answer_ends_no_build(
 ) -> None:
     monkeypatch.setenv("CONAN_LOGIN_USERNAME", USER)
     monkeypatch.setenv("CONAN_PASSWORD", "a password")
-    nobody = f"127.0.0.1:{free_port()}"
-    shared = SharedStores(conan=f"http://{nobody}", ccache=f"redis://{nobody}")
-    inputs = worker(builder, tmp_path / "cache", shared)
-    step = packages.library("yyjson", inputs.resources.recipes)
-    stages = Stages(Silent())
+    with reserved_port() as port:
+        nobody = f"127.0.0.1:{port}"
+        shared = SharedStores(conan=f"http://{nobody}", ccache=f"redis://{nobody}")
+        inputs = worker(builder, tmp_path / "cache", shared)
+        step = packages.library("yyjson", inputs.resources.recipes)
+        stages = Stages(Silent())
 
-    pipeline.build_packages(inputs, [step], stages)
+        pipeline.build_packages(inputs, [step], stages)
 
     assert [report.origin for report in stages.reports] == ["built"]
     log = (inputs.logs / "yyjson.log").read_text()

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgewright.base import debs
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, locked, make_folder
-from edgewright.base.process import check
+from edgewright.base.ports import port_of, reserve_port
+from edgewright.base.process import TAIL_LINES, check
+from edgewright.base.text import last_lines
 from edgewright.deploy.target import Target
 from edgewright.lab import board_keys
 
@@ -30,8 +32,9 @@ PACKAGES = (
 )
 START_SECONDS = 60.0
 
-# Its folder, the programs' folder, the kind of server, its port, and the size of /opt, if it is to
-# be small. OpenSSH wants a user and a folder that only an installed server has.
+# Its folder, the programs' folder, the kind of server, where it listens (address:port), and the
+# size of /opt, if it is to be small. OpenSSH wants a user and a folder that only an installed
+# server has, and where it may not bind one of several addresses it serves the others, silently.
 BOARD = """
 set -e
 mount --make-rprivate /
@@ -45,7 +48,7 @@ mkdir /run/sshd
 cp /etc/passwd /run/passwd
 echo sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin >> /run/passwd
 mount --bind /run/passwd /etc/passwd
-exec /mnt/usr/sbin/sshd -D -e -f "$1/sshd_config" -p "$4"
+exec /mnt/usr/sbin/sshd -D -e -f "$1/sshd_config" -o "ListenAddress=$4"
 """
 SSHD_CONFIG = """
 HostKey {folder}/host_ed25519
@@ -65,6 +68,7 @@ class Server:
     folder: Path  # with opt/, root/, its host key and known_hosts
     port: int
     process: "subprocess.Popen[bytes]"
+    reservation: socket.socket  # of its port
 
     @property
     def host_key(self) -> str:
@@ -114,13 +118,15 @@ def start(
     make_folders(folder, login, board_keys.key(folder / board_keys.HOST))
     with (folder / "sshd_config").open("a") as config:
         config.writelines(f"{line}\n" for line in settings)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = int(listening.getsockname()[1])
+    reservation = reserve_port()
+    port = port_of(reservation)
     board_keys.pin(folder, port)
-    argv = ["unshare", "-m", "sh", "-c", BOARD, "_", str(folder), str(unpacked), kind, str(port)]
+    argv = ["unshare", "-m", "sh", "-c", BOARD, "_", str(folder), str(unpacked), kind]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*argv, ""], stderr=log)
-    return Server(name=name, kind=kind, folder=folder, port=port, process=process)
+        process = subprocess.Popen([*argv, f"127.0.0.1:{port}", ""], stderr=log)
+    return Server(
+        name=name, kind=kind, folder=folder, port=port, process=process, reservation=reservation
+    )
 
 
 def wait(server: Server) -> None:
@@ -131,8 +137,8 @@ def wait(server: Server) -> None:
             raise UserError(
                 f"{server.kind} on port {server.port}",
                 "does not start",
-                facts=[f"log: {server.log}"],
-                next="read its log",
+                facts=last_lines(server.log.read_text(errors="replace"), TAIL_LINES),
+                next=f"read {server.log}",
             )
         time.sleep(0.05)
 
@@ -158,6 +164,7 @@ def running(
 def stop(server: Server) -> None:
     server.process.kill()
     server.process.wait()
+    server.reservation.close()
 
 
 def require_root() -> None:
