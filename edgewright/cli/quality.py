@@ -211,6 +211,7 @@ class CardOptions:
     fit: Annotated[str, "stretch, center_crop:256 (shorter side) or letterbox:114 (border)"] = ""
     color: Annotated[str, "gray, rgb or bgr"] = ""
     resize: Annotated[str, "filter: triangle, bicubic or bilinear (OpenCV's)"] = ""
+    jpeg: Annotated[str, "scaled: decoded at 1/2, 1/4 or 1/8 where that is large enough"] = ""
     roi: Annotated[
         str,
         "part of each image that is looked at: X,Y,WIDTH,HEIGHT in pixels, with points in shares",
@@ -246,6 +247,7 @@ def _import_request(options: CardOptions, out: Path) -> "ImportRequest":
             color=options.color,
             resize=options.resize,
             scale=options.scale,
+            jpeg=options.jpeg,
             roi=options.roi,
         ),
         tiling=stated_tiling(options.tiling),
@@ -332,7 +334,13 @@ def _print_import(report: "ImportReport") -> None:
 
 
 def stated_parts(
-    *, fit: str = "", color: str = "", resize: str = "", scale: str = "", roi: str = ""
+    *,
+    fit: str = "",
+    color: str = "",
+    resize: str = "",
+    scale: str = "",
+    jpeg: str = "",
+    roi: str = "",
 ) -> PreprocessParts:
     """What options say of preprocessing. Raises UserError for a word that it does not have."""
     kind, _, number = fit.partition(":")
@@ -343,6 +351,7 @@ def stated_parts(
         "color": color or None,
         "resize": resize or None,
         "normalize": {"kind": "scale", "factor": scale} if scale else None,
+        "jpeg": jpeg or None,
         "roi": _region(roi) if roi else None,
     }
     stated = {key: value for key, value in content.items() if value is not None}

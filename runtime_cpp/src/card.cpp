@@ -133,7 +133,7 @@ void read_image(Fields top, int schema, Card& card) {
   card.preprocess = read_preprocess(top.object("preprocess"), schema, card.inputs[0].shape);
   if (!top.has("tiling")) return;
   if (schema < 2) top.reject("tiling", "needs schema 2");
-  card.tiling = read_tiling(top.object("tiling"), card.task, card.preprocess.fit);
+  card.tiling = read_tiling(top.object("tiling"), card.task, card.preprocess);
 }
 
 Card read_card(Fields top) {

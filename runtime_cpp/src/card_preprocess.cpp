@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t max_side = 4096;  // pixels of what a picture is resized to
 constexpr uint64_t max_picture_side = 16384;
+constexpr char not_seen_whole[] = "scaled is for images that are seen whole: no roi, no tiling";
 
 /// One of the words of a field, by its place in the list; the first where it is none of them.
 size_t read_word(Fields& fields, const char* key, const std::vector<std::string>& words) {
@@ -126,6 +127,7 @@ void read_merge(Fields fields, Tiling& tiling) {
 void reject_words_of_schema_2(Fields& fields, const Preprocess& preprocess) {
   if (preprocess.significant_bits != 0) fields.reject("significant_bits", "needs schema 2");
   if (preprocess.roi) fields.reject("roi", "needs schema 2");
+  if (preprocess.is_jpeg_scaled) fields.reject("jpeg", "needs schema 2");
   const Fit& fit = preprocess.fit;
   if (fit.kind != Fit::Kind::stretch || fit.height != 0) fields.reject("fit", "needs schema 2");
   if (preprocess.color == Color::bgr) fields.reject("color", "bgr needs schema 2");
@@ -152,11 +154,15 @@ Preprocess read_preprocess(Fields fields, int schema, const std::vector<int64_t>
                               static_cast<size_t>(shape[3]));
   }
   if (fields.has("roi")) preprocess.roi = read_region(fields.object("roi"));
+  if (fields.has("jpeg")) {
+    preprocess.is_jpeg_scaled = read_word(fields, "jpeg", {"full", "scaled"}) == 1;
+    if (preprocess.is_jpeg_scaled && preprocess.roi) fields.reject("jpeg", not_seen_whole);
+  }
   if (schema < 2) reject_words_of_schema_2(fields, preprocess);
   return preprocess;
 }
 
-Tiling read_tiling(Fields fields, TaskKind task, const Fit& fit) {
+Tiling read_tiling(Fields fields, TaskKind task, const Preprocess& preprocess) {
   constexpr double least_side = 16;
   Tiling tiling{16, 16};
   const auto size = fields.numbers("size");
@@ -181,8 +187,12 @@ Tiling read_tiling(Fields fields, TaskKind task, const Fit& fit) {
   if (task == TaskKind::classify) {
     fields.reject("size", "tiles have a class each: tiling is not known to the task classify");
   }
+  const Fit& fit = preprocess.fit;
   if (fit.kind == Fit::Kind::center_crop || fit.height != 0) {
     fields.reject("size", "needs a fit that shows all of a tile: stretch or letterbox");
+  }
+  if (preprocess.is_jpeg_scaled) {
+    fields.reject("size", std::string("with preprocess.jpeg: ") + not_seen_whole);
   }
   return tiling;
 }

@@ -81,6 +81,17 @@ std::optional<Region> region_of(size_t height, size_t width, const Card& card) {
   return part;
 }
 
+int reduction_of(size_t height, size_t width, const Card& card) {
+  if (!card.preprocess.is_jpeg_scaled) return 1;
+  const Size input{static_cast<size_t>(card.height()), static_cast<size_t>(card.width())};
+  const Size size = resized({height, width}, input, card.preprocess.fit);
+  const size_t least = std::min(height / size.height, width / size.width);
+  for (const int reduction : {8, 4, 2}) {  // that libjpeg's smaller transforms make
+    if (least >= static_cast<size_t>(reduction)) return reduction;
+  }
+  return 1;
+}
+
 Geometry geometry_of(size_t height, size_t width, const Region& region, const Card& card) {
   const Size input{static_cast<size_t>(card.height()), static_cast<size_t>(card.width())};
   const Size size = resized({region.height, region.width}, input, card.preprocess.fit);

@@ -154,10 +154,14 @@ std::optional<Error> decode_with(Decoder& decoder, const Encoded& encoded, Rows&
   const size_t width = decoder.jpeg.image_width;
   const size_t height = decoder.jpeg.image_height;
   if (auto error = check_size(encoded, width, height)) return error;
-  const int channels = decoder.jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3;
-  std::vector<uint8_t> row(width * static_cast<size_t>(channels));
-  rows.begin(
-      {static_cast<int>(width), static_cast<int>(height), channels, orientation_of(encoded)});
+  ImageShape shape{static_cast<int>(width), static_cast<int>(height),
+                   decoder.jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3, orientation_of(encoded)};
+  const int reduction = rows.reduction(shape);
+  decoder.jpeg.scale_denom = static_cast<unsigned>(reduction);
+  shape.width = (shape.width + reduction - 1) / reduction;
+  shape.height = (shape.height + reduction - 1) / reduction;
+  std::vector<uint8_t> row(static_cast<size_t>(shape.width) * static_cast<size_t>(shape.channels));
+  rows.begin(shape);
   // A progressive picture is held whole, as coefficients; 0 would be no limit.
   const size_t left = std::max<size_t>(memory_left(encoded, rows.held()), 1);
   decoder.jpeg.mem->max_memory_to_use = static_cast<long>(left);

@@ -72,6 +72,24 @@ void normalize_mean_std(std::vector<float>& values, const Normalize& normalize) 
 
 }  // namespace
 
+int InputRows::reduction(const ImageShape& shape) {
+  whole_ = shape;
+  const auto [width, height] = Frame{shape}.upright_size();
+  return reduction_ = reduction_of(height, width, card_);
+}
+
+Placement InputRows::placement() const {
+  Placement placement = geometry_->placement();
+  if (reduction_ == 1) return placement;
+  const auto [width, height] = Frame{whole_}.upright_size();
+  placement.width = static_cast<int>(width);
+  placement.height = static_cast<int>(height);
+  placement.scale_x /= reduction_;
+  placement.scale_y /= reduction_;
+  placement.part = {0, 0, width, height};
+  return placement;
+}
+
 void InputRows::begin(const ImageShape& shape) {
   shape_ = shape;
   const Turn turn(shape.orientation);

@@ -54,6 +54,24 @@ TEST_CASE("schema 2 may tell how many bits of a sample are significant") {
       contains(told("\"color\": \"gray\"", field), "preprocess.significant_bits: needs schema 2"));
 }
 
+TEST_CASE("schema 2 may allow that a JPEG is decoded at a part of its size") {
+  const std::string gray = "\"color\": \"gray\"";
+  const std::string scaled = gray + ", \"jpeg\": \"scaled\"";
+  const std::string roi = R"(, "roi": {"x": 0, "y": 0, "width": 8, "height": 8})";
+  const TemporaryFolder folder;
+  std::string card = replaced(good_card(), "\"schema\": 1", "\"schema\": 2");
+  card = replaced(card, "\"shape\": [1, 2]", "\"shape\": [1, 2], \"activation\": \"none\"");
+  CHECK_FALSE(load_card(folder.write("card.json", card))->preprocess.is_jpeg_scaled);
+  const auto with = [&](const std::string& fields) {
+    return load_card(folder.write("card.json", replaced(card, gray, fields)));
+  };
+  CHECK(with(scaled)->preprocess.is_jpeg_scaled);
+  CHECK_FALSE(with(gray + ", \"jpeg\": \"full\"")->preprocess.is_jpeg_scaled);
+  CHECK(contains(with(scaled + roi).error().message(), "preprocess.jpeg: scaled is for images"));
+  CHECK(contains(with(gray + ", \"jpeg\": \"half\"").error().message(), "full or scaled"));
+  CHECK(contains(told(gray, scaled), "preprocess.jpeg: needs schema 2"));
+}
+
 TEST_CASE("schema 2 tells how the picture is fitted, coloured, filtered and scaled") {
   const TemporaryFolder folder;
   std::string card = replaced(good_card(), "\"schema\": 1", "\"schema\": 2");

@@ -230,6 +230,48 @@ def test_any_preprocessing_agrees_with_python(
     assert agreement(host_edge_infer, model, model.parent / "noise.png") <= AGREEMENT
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    orientation=st.integers(1, 8),
+    color=st.sampled_from(["gray", "rgb", "bgr"]),
+    fit=FITS,
+    subsampling=st.integers(0, 2),
+    progressive=st.booleans(),
+)
+@example(  # an eighth, whose last column and row lie half beyond the image
+    size=(387, 260), orientation=6, color="gray", fit=Stretch(), subsampling=2, progressive=False
+)
+def test_a_jpeg_that_may_be_scaled_agrees_with_python(
+    host_edge_infer: EdgeInfer,
+    scratch: Path,
+    gray_toy: Path,
+    rgb_toy: Path,
+    size: tuple[int, int],
+    orientation: int,
+    color: Color,
+    fit: Fit,
+    subsampling: int,
+    progressive: bool,
+) -> None:
+    toy = gray_toy if color == "gray" else rgb_toy
+    model = scratch / "scaled" / toy.name
+    shutil.rmtree(model.parent, ignore_errors=True)
+    beside(toy, model.parent)
+    card = read_card(model.parent / "card.json")
+    how = Preprocess(color=color, fit=fit, normalize=Scale(factor=1), jpeg="scaled")
+    write_card(card.model_copy(update={"preprocess": how}), model.parent / "card.json")
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    blocks = np.random.default_rng(1).integers(0, 256, size=(50, 50, 3), dtype=np.uint8)
+    image = model.parent / "blocks.jpg"
+    Image.fromarray(blocks).resize(size[::-1], Image.Resampling.BICUBIC).save(
+        image, exif=exif, quality=90, subsampling=subsampling, progressive=progressive
+    )
+
+    assert agreement(host_edge_infer, model, image) <= AGREEMENT
+
+
 # --- self-test
 
 

@@ -69,6 +69,7 @@ Normalize = Annotated[PerImage | MeanStd | Scale, Field(discriminator="kind")]
 Color = Literal["gray", "rgb", "bgr"]
 # Pillow's BILINEAR and BICUBIC, which are antialiased; OpenCV's INTER_LINEAR, which is not.
 Filter = Literal["triangle", "bicubic", "bilinear"]
+JpegDecoding = Literal["full", "scaled"]
 
 
 class Region(Part):
@@ -158,6 +159,9 @@ class Preprocess(Part):
     # Of samples with 16 bits, as a camera of 10 or 12 bits writes them; schema 2.
     significant_bits: Annotated[int, Field(ge=9, le=16)] | None = None
     fit: Fit = Stretch()  # schema 2
+    # Whether a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, where that is no smaller than
+    # what it is resized to; schema 2. A card without the key keeps its bytes.
+    jpeg: JpegDecoding = Field(default="full", exclude_if=lambda decoding: decoding == "full")
     roi: AnyRegion | None = None  # all else is as if the image were this part alone; schema 2
 
     def words_of_schema_2(self) -> Iterator[str]:
@@ -168,6 +172,8 @@ class Preprocess(Part):
             yield "preprocess.roi is a key"
         if self.fit != Stretch():
             yield "preprocess.fit is a key"
+        if self.jpeg != "full":
+            yield "preprocess.jpeg is a key"
         words = {"color": self.color, "resize": self.resize, "normalize": self.normalize.kind}
         yield from (
             f"preprocess.{key} {word} is a word"
@@ -259,6 +265,8 @@ class ImageCard(CardBase):
         yield from fit_problems(self.preprocess.fit, *self.input.shape[2:])
         if self.tiling is not None:
             yield from self._tiling_problems(self.tiling)
+        if self.preprocess.jpeg == "scaled" and (self.preprocess.roi or self.tiling):
+            yield "preprocess.jpeg scaled is for images that are seen whole: no roi, no tiling"
         if self.schema_ == 1:
             words = self.preprocess.words_of_schema_2()
             yield from (f"{word} of schema 2, the card has schema 1" for word in words)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from edgewright.model.contract.card import CenterCrop, Fit, ImageCard, Letterbox, Region
 from edgewright.model.contract.placement import Placement
 
+REDUCTIONS = (1, 2, 4, 8)  # that libjpeg's smaller transforms make
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -81,6 +83,16 @@ def geometry_of(height: int, width: int, region: Region | None, card: ImageCard)
         y=_span(part.y, part.height, resized[0], target[0]),
         x=_span(part.x, part.width, resized[1], target[1]),
     )
+
+
+def reduction_of(height: int, width: int, card: ImageCard) -> int:
+    """By how much the sides of an upright JPEG of this size are divided when it is decoded."""
+    if card.preprocess.jpeg == "full":
+        return 1
+    target = (card.input.shape[2], card.input.shape[3])
+    resized = _resized((height, width), target, card.preprocess.fit)
+    least = min(height // resized[0], width // resized[1])
+    return max((reduction for reduction in REDUCTIONS if reduction <= least), default=1)
 
 
 def _resized(image: tuple[int, int], target: tuple[int, int], fit: Fit) -> tuple[int, int]:

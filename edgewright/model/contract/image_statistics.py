@@ -31,7 +31,8 @@ def measure_file(path: Path, card: ImageCard) -> ImageStatistics:
 
     Raises UserError as `load_input` does.
     """
-    canvas, geometry = resized(*load_region(path, card), card)
+    picture, region = load_region(path, card)
+    canvas, geometry = resized(picture.pixels, region, card)
     y, x = geometry.y, geometry.x
     return measure(canvas[:, y.before : y.before + y.count, x.before : x.before + x.count])
 

@@ -2,6 +2,8 @@
 
 import io
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,26 +32,57 @@ _BLANK = rb"(?:[ \t\n\v\f\r]|#[^\n]*(?:\n|\Z))*"
 _PNM = re.compile(rb"P[56]" + (_BLANK + rb"(\d{1,7})(?!\d)") * 3 + rb"(?:\r\n|[ \t\n\v\f\r])")
 
 
-def decode(path: Path, significant_bits: int | None = None, *, for_gray: bool = False) -> Pixels:
-    """Pixels of a PNG, JPEG, PGM (P5) or PPM (P6), turned as EXIF says, 8 bits a channel.
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image, turned upright, or one reduced in size."""
 
-    The shape is (H, W) or (H, W, 3). `significant_bits` are those of samples with 16 bits, of which
-    the upper 8 are taken; without it the values must need 16 bits. Of a JPEG in colour the luma is
-    decoded alone, `for_gray`. Raises UserError.
+    pixels: Pixels  # (H, W) or (H, W, 3)
+    height: int  # of the image itself
+    width: int
+    reduction: int = 1  # sides of the image by those of the pixels, which are rounded up
+
+    @staticmethod
+    def whole(pixels: Pixels) -> "Picture":
+        return Picture(pixels=pixels, height=pixels.shape[0], width=pixels.shape[1])
+
+
+def decode(path: Path, significant_bits: int | None = None, *, for_gray: bool = False) -> Pixels:
+    """The pixels of `read_picture`, in the image's own size."""
+    return read_picture(path, significant_bits, for_gray=for_gray).pixels
+
+
+def read_picture(
+    path: Path,
+    significant_bits: int | None = None,
+    *,
+    for_gray: bool = False,
+    reduction: Callable[[int, int], int] = lambda _height, _width: 1,
+) -> Picture:
+    """A PNG, JPEG, PGM (P5) or PPM (P6), turned as EXIF says, 8 bits a channel.
+
+    `significant_bits` are those of samples with 16 bits, of which the upper 8 are taken; without it
+    the values must need 16 bits. Of a JPEG in colour the luma is decoded alone, `for_gray`; by how
+    much its sides are divided (1, 2, 4 or 8) `reduction` says, from the height and width of the
+    upright image. Raises UserError.
     """
     content = read_file(path, limit=MAX_BYTES)  # a file of /dev has no size and no end
     if content[:2] in (b"P5", b"P6"):
-        return _decode_pnm(content, path)
+        return Picture.whole(_decode_pnm(content, path))
     try:
         # These formats only, as edge-infer has; the other decoders of Pillow are not needed.
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             _require_size(*image.size, path)
             _require_end(image, content, path)
-            if for_gray and image.format == "JPEG":
-                image.draft("L", None)
+            width, height = image.size
+            if image.format == "JPEG":
+                is_turned = _orientation_of(image) >= 5
+                divisor = reduction(*((width, height) if is_turned else (height, width)))
+                image.draft("L" if for_gray else None, (width // divisor, height // divisor))
+            else:
+                divisor = 1
             image.load()  # a PNG may tell its orientation after its pixels
             pixels = _eight_bits(image, content, path, significant_bits)
-            exif = image.info.get("exif", b"")
+            turn = _orientation_of(image)
     except (
         UnidentifiedImageError,
         OSError,
@@ -59,7 +92,13 @@ def decode(path: Path, significant_bits: int | None = None, *, for_gray: bool = 
     ) as error:
         facts = [str(error)]
         raise UserError(str(path), UNREADABLE, facts=facts) from error
-    return _turned(pixels, orientation(exif.removeprefix(b"Exif\0\0")))
+    if turn >= 5:
+        height, width = width, height
+    return Picture(pixels=_turned(pixels, turn), height=height, width=width, reduction=divisor)
+
+
+def _orientation_of(image: Image.Image) -> int:
+    return orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
 
 
 def orientation(tiff: bytes) -> int:

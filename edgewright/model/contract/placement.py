@@ -1,6 +1,6 @@
 """Where an image lies in the network's input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,16 @@ class Placement:
     def part(self) -> Region:
         """The part of the image that the network sees."""
         return self.region or Region(x=0, y=0, width=self.width, height=self.height)
+
+    def enlarged(self, reduction: int, height: int, width: int) -> "Placement":
+        """The same of the image itself, of which this one is the picture reduced in size."""
+        return replace(
+            self,
+            width=width,
+            height=height,
+            scale_x=self.scale_x / reduction,
+            scale_y=self.scale_y / reduction,
+        )
 
     def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (…, 2), x and y in pixels of the input -> in pixels of the image, within it."""

@@ -21,8 +21,14 @@ from edgewright.model.contract.card import (
     Region,
     Scale,
 )
-from edgewright.model.contract.geometry import Geometry, Span, geometry_of, region_of
-from edgewright.model.contract.pixels import Pixels, decode
+from edgewright.model.contract.geometry import (
+    Geometry,
+    Span,
+    geometry_of,
+    reduction_of,
+    region_of,
+)
+from edgewright.model.contract.pixels import Picture, Pixels, read_picture
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.tiles import TilePlan, plan_tiles
 
@@ -47,32 +53,36 @@ def load_placed(path: Path, card: ImageCard) -> tuple[Floats, Placement]:
     return place(*load_region(path, card), card)
 
 
-def load_region(path: Path, card: ImageCard) -> tuple[Pixels, Region | None]:
-    """The pixels of one image file, and the part of them that `load_input` is of; None: all."""
-    pixels, plan = load_frame(path, card)
-    return pixels, plan.tiles[plan.middle] if plan else _of_image(path, pixels, card)
+def load_region(path: Path, card: ImageCard) -> tuple[Picture, Region | None]:
+    """The picture of one image file, and the part of it that `load_input` is of; None: all."""
+    picture, plan = load_frame(path, card)
+    return picture, plan.tiles[plan.middle] if plan else _of_image(path, picture, card)
 
 
-def load_frame(path: Path, card: ImageCard) -> tuple[Pixels, TilePlan | None]:
-    """The pixels of one image file, and how they are cut into tiles, if the card does so."""
+def load_frame(path: Path, card: ImageCard) -> tuple[Picture, TilePlan | None]:
+    """The picture of one image file, and how it is cut into tiles, if the card does so."""
     rules = card.preprocess
-    pixels = decode(path, rules.significant_bits, for_gray=rules.color == "gray")
+    picture = read_picture(
+        path,
+        rules.significant_bits,
+        for_gray=rules.color == "gray",
+        reduction=partial(reduction_of, card=card),
+    )
     if card.tiling is None:
-        return pixels, None
-    height, width = pixels.shape[:2]
-    everything = Region(x=0, y=0, width=width, height=height)
+        return picture, None
+    everything = Region(x=0, y=0, width=picture.width, height=picture.height)
     try:
-        return pixels, plan_tiles(_of_image(path, pixels, card) or everything, card.tiling)
+        return picture, plan_tiles(_of_image(path, picture, card) or everything, card.tiling)
     except ValueError as too_many:
         raise UserError(str(path), str(too_many), next="state larger tiles in the card") from (
             too_many
         )
 
 
-def _of_image(path: Path, pixels: Pixels, card: ImageCard) -> Region | None:
+def _of_image(path: Path, picture: Picture, card: ImageCard) -> Region | None:
     """The card's region of an image. Raises UserError if it reaches beyond."""
     try:
-        return region_of(pixels.shape[0], pixels.shape[1], card)
+        return region_of(picture.height, picture.width, card)
     except ValueError as too_small:
         next = "take an image of the camera that the card is for"
         raise UserError(str(path), str(too_small), next=next) from too_small
@@ -83,13 +93,15 @@ def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
 
     Raises ValueError if the card's region reaches beyond them.
     """
-    return place(pixels, region_of(pixels.shape[0], pixels.shape[1], card), card)[0]
+    region = region_of(pixels.shape[0], pixels.shape[1], card)
+    return place(Picture.whole(pixels), region, card)[0]
 
 
-def place(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Floats, Placement]:
+def place(picture: Picture, region: Region | None, card: ImageCard) -> tuple[Floats, Placement]:
     """The input that a region of an image, or all of it, becomes; where the image lies in it."""
-    canvas, geometry = resized(pixels, region, card)
-    return normalize(canvas, card.preprocess.normalize)[np.newaxis], geometry.placement
+    canvas, geometry = resized(picture.pixels, region, card)
+    placement = geometry.placement.enlarged(picture.reduction, picture.height, picture.width)
+    return normalize(canvas, card.preprocess.normalize)[np.newaxis], placement
 
 
 def resized(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Floats, Geometry]:

@@ -25,6 +25,7 @@ from edgewright.model.contract.card import (
     Color,
     Filter,
     Fit,
+    JpegDecoding,
     Letterbox,
     MeanStd,
     Normalize,
@@ -42,7 +43,7 @@ LITERAL = 1 << 20  # characters of a Python literal
 MOST_LABELS = 50_000
 LABEL = 200  # characters
 Config = TypeVar("Config", bound=Excerpt)
-KEYS = ("fit", "color", "resize", "normalize", "roi")
+KEYS = ("fit", "color", "resize", "normalize", "jpeg", "roi")
 # Pillow's numbers of its filters.
 _FILTERS: Mapping[int, Filter] = {2: "triangle", 3: "bicubic"}
 _FILTER_NAMES: Mapping[str, Filter] = {"bilinear": "triangle", "bicubic": "bicubic"}
@@ -58,6 +59,7 @@ class PreprocessParts:
     color: Color | None = None
     resize: Filter | None = None
     normalize: Normalize | None = None
+    jpeg: JpegDecoding | None = None
     roi: AnyRegion | None = None
 
     def content(self) -> dict[str, Any]:

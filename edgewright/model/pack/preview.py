@@ -33,8 +33,8 @@ def write_preview(network: Path, card: AnyCard, image: Path, out: Path) -> str:
     """
     if isinstance(card, TensorCard):
         raise UserError(str(network), "takes tensors, of which there is no picture")
-    pixels, plan = load_frame(image, card)
-    picture = Image.fromarray(pixels).convert("RGB")
+    plan = load_frame(image, card)[1]
+    picture = Image.fromarray(decode(image, card.preprocess.significant_bits)).convert("RGB")
     caption = "what the network sees"
     if plan is not None:
         draw_tiles(picture, plan)

@@ -83,13 +83,13 @@ class Engine:
 
     def _infer_tiles(self, path: Path, card: ImageCard, task: Task[Any, Any]) -> Inference:
         """One tile after the other: no more than one is in memory as floats."""
-        pixels, plan = load_frame(path, card)
+        picture, plan = load_frame(path, card)
         assert plan is not None, "the card cuts images into tiles"
         middle: list[tuple[tuple[Floats, ...], Placement]] = []
 
         def readings() -> Iterator[Any]:
             for number, tile in enumerate(plan.tiles):
-                values, placement = place(pixels, tile, card)
+                values, placement = place(picture, tile, card)
                 outputs = self._run({card.input.name: values}, path)
                 if number == plan.middle:
                     middle.append((outputs, placement))

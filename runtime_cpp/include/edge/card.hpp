@@ -64,6 +64,7 @@ struct Preprocess {
   Fit fit;
   std::optional<CardRegion> roi;  // all else is as if the picture were this part alone
   int significant_bits = 0;       // of samples with 16 bits; 0: not said
+  bool is_jpeg_scaled = false;    // decoded at 1/2, 1/4 or 1/8 where that is large enough
   Normalize normalize;
 };
 
@@ -132,7 +133,7 @@ class Fields;
 /// How the input of a card is made of an image; `shape` is 1, channels, height, width.
 Preprocess read_preprocess(Fields fields, int schema, const std::vector<int64_t>& shape);
 /// How images are cut into tiles, which `fit` shows whole.
-Tiling read_tiling(Fields fields, TaskKind task, const Fit& fit);
+Tiling read_tiling(Fields fields, TaskKind task, const Preprocess& preprocess);
 
 /// All defects of a card are told at once.
 Result<Card> load_card(const std::string& path);

@@ -41,6 +41,9 @@ struct Geometry {
 /// beyond it.
 std::optional<Region> region_of(size_t height, size_t width, const Card& card);
 
+/// By how much the sides of an upright JPEG of this size are divided when it is decoded.
+int reduction_of(size_t height, size_t width, const Card& card);
+
 /// How a part of an upright picture of this size is brought into the card's input.
 Geometry geometry_of(size_t height, size_t width, const Region& region, const Card& card);
 

@@ -23,6 +23,7 @@ class InputRows : public Rows {
   explicit InputRows(const Card& card, std::optional<Region> tile = std::nullopt)
       : card_(card), tile_(tile) {}
 
+  int reduction(const ImageShape& shape) override;
   void begin(const ImageShape& shape) override;
   void row(const uint8_t* pixels) override;
 
@@ -32,13 +33,15 @@ class InputRows : public Rows {
   std::vector<float> input();
   /// Of the picture in that input, without its border.
   const ImageStatistics& statistics() const { return statistics_; }
-  Placement placement() const { return geometry_->placement(); }
+  Placement placement() const;
   double ms() const { return ms_; }  // spent here, not in the decoder
 
  private:
   const Card& card_;
   std::optional<Region> tile_;
   ImageShape shape_{};
+  int reduction_ = 1;   // of the picture's size
+  ImageShape whole_{};  // before that
   std::optional<Geometry> geometry_;
   Span across_{};  // of the picture as it is stored
   Span down_{};    // of the picture as it is stored

@@ -119,6 +119,7 @@ def test_a_card_of_schema_1_is_written_so_that_it_can_be_read(tmp_path: Path) ->
     ("key", "value", "problem"),
     [
         ("fit", {"kind": "letterbox"}, "preprocess.fit is a key"),
+        ("jpeg", "scaled", "preprocess.jpeg is a key"),
         ("roi", {"x": 0, "y": 0, "width": 9, "height": 9}, "preprocess.roi is a key"),
         ("color", "bgr", "preprocess.color bgr is a word"),
         ("resize", "bicubic", "preprocess.resize bicubic is a word"),
@@ -133,6 +134,20 @@ def test_what_schema_2_added_to_preprocessing_is_no_word_of_schema_1(
     content["preprocess"][key] = value
     content["input"]["shape"][1] = 3 if key == "color" else 1
     assert f"{problem} of schema 2" in problems_of(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("roi", {"x": 0, "y": 0, "width": 9, "height": 9}), ("tiling", {"size": [64, 64]})],
+)
+def test_a_jpeg_of_which_parts_are_seen_is_not_scaled(
+    key: str, value: object, card: Card, tmp_path: Path
+) -> None:
+    content = plain(card)
+    content["preprocess"]["jpeg"] = "scaled"
+    (content["preprocess"] if key == "roi" else content)[key] = value
+    problem = "preprocess.jpeg scaled is for images that are seen whole"
+    assert problem in problems_of(content, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ from edgewright.model.contract.card import (
 )
 from edgewright.model.contract.geometry import Span, geometry_of, region_of
 from edgewright.model.contract.preprocess import (
+    load_frame,
     load_input,
+    load_placed,
     luma,
     normalize,
     preprocess,
@@ -233,6 +235,44 @@ def test_a_region_is_as_if_the_image_were_it_alone(fit: Fit, tmp_path: Path) -> 
 def test_a_region_in_shares_is_one_in_pixels(size: tuple[int, int], region: dict[str, int]) -> None:
     share = RegionShare(unit="fraction", x=0.25, y=0.25, width=0.5, height=0.25)
     assert share.of(*size) == Region.model_validate(region)
+
+
+@pytest.mark.parametrize(
+    ("size", "reduction"),
+    [
+        ((64, 48), 1),
+        ((127, 96), 1),
+        ((128, 95), 1),
+        ((128, 96), 2),
+        ((300, 387), 4),
+        ((999, 384), 8),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_decoded_no_smaller_than_what_it_becomes(
+    size: tuple[int, int], reduction: int, orientation: int, tmp_path: Path
+) -> None:
+    """Width and height of the upright image, which becomes 64 x 48 pixels."""
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    shades = Image.fromarray((rows * 100 // size[1] + columns * 150 // size[0]).astype(np.uint8))
+    stored = shades if orientation == 1 else shades.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    stored.save(tmp_path / "shades.jpg", exif=exif, quality=95)
+    card = fitted(Stretch(), 48, 64)
+    scaled_card = card.model_copy(
+        update={"preprocess": card.preprocess.model_copy(update={"jpeg": "scaled"})}
+    )
+
+    picture, _ = load_frame(tmp_path / "shades.jpg", scaled_card)
+    values, placement = load_placed(tmp_path / "shades.jpg", scaled_card)
+
+    assert picture.reduction == reduction
+    assert picture.pixels.shape == (-(-size[1] // reduction), -(-size[0] // reduction))
+    np.testing.assert_allclose(values, load_input(tmp_path / "shades.jpg", card), atol=4)
+    assert placement.part == Region(x=0, y=0, width=size[0], height=size[1])
+    middle = placement.to_image(np.array([32.0, 24.0]))
+    np.testing.assert_allclose(middle, [size[0] / 2, size[1] / 2], atol=reduction / 2)
 
 
 def test_a_letterbox_has_a_border_of_its_value_before_it_is_normalised() -> None:
