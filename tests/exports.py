@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgewright.base.process import check
 from edgewright.cli.export import exported
 from edgewright.export.exported import Exported
 from edgewright.export.release import ExportReport, ExportRequest, Format, export_release
@@ -30,6 +31,11 @@ def signed_release(
     release = make_release(folder, root=root, model=model, edge_infer=edge_infer, edgectl=edgectl)
     if program_files:
         release = rebuilt(release, folder / "with-programs", program_files=program_files)
+    return sign_with_bill(release)
+
+
+def sign_with_bill(release: Release) -> Release:
+    """Write a bill of one part beside a release, and sign it as this user."""
     part = Ingredient(
         ref="edge-infer",
         kind="application",
@@ -53,7 +59,7 @@ def statement_about(release: Release, bill: bytes) -> bytes:
             file_resource(release.archive.name, release.archive.read_bytes()),
             file_resource(evidence.SBOM, bill),
         ],
-        parameters={"board": "board"},
+        parameters={"board": release.manifest.board},
         internal={},
         dependencies=[
             Resource(name="model", digest={"sha256": release.manifest.model.onnx_sha256}),
@@ -62,6 +68,22 @@ def statement_about(release: Release, bill: bytes) -> bytes:
         builder="urn:edgewright:builder:test",
         versions={"edgewright": "1"},
     )
+
+
+def artifact_key(folder: Path) -> ArtifactKey:
+    """An RSA key as mender-artifact reads it too, and its own certificate."""
+    private, certificate = folder / "key.pem", folder / "certificate.pem"
+    check(["openssl", "genrsa", "-traditional", "-out", str(private), "2048"])
+    subject = ["-subj", "/CN=line 3", "-days", "30", "-out", str(certificate)]
+    check(["openssl", "req", "-x509", "-new", "-key", str(private), *subject])
+    return ArtifactKey(certificate=certificate, private=private)
+
+
+def public_half(key: ArtifactKey) -> Path:
+    assert key.private is not None
+    public = key.private.with_name("public.pem")
+    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
+    return public
 
 
 def speaking(folder: Path, program: Path, protocol: int = 2) -> Path:

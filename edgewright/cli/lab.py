@@ -40,10 +40,16 @@ RELEASES = 3  # the board keeps two, so one is always to be sent
 
 
 @task
-def up(c: Context, board: BoardName, json: Json = False) -> None:
+def up(
+    c: Context,
+    board: BoardName,
+    packages: Annotated[str, "of Debian, on a new disk, with commas"] = "",
+    json: Json = False,
+) -> None:
     """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
     with screens.deploy_progress(ERR) as progress:
-        on = lab.up(lab_of(board), progress)
+        names = tuple(filter(None, packages.split(",")))
+        on = lab.up(replace(lab_of(board), packages=names), progress)
     say(f"{board} answers at {on.target}")
     if json:
         write_document(LabStatus(board=board, state=lab.Power.ON, target=str(on.target)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from edgewright.base import apt, process
+from edgewright.base import apt, debs, process
 from edgewright.base.files import replacing
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import Progress
@@ -21,6 +21,12 @@ from edgewright.board.profile import Arch
 
 # Documentation, package lists and dropbear's own start: no board of that size carries them.
 DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
+# With further packages `usr/share` and `var` stay: there their programs have data, policies, state.
+DROPPED_BESIDE_PACKAGES = (
+    *("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/"),
+    *("usr/share/lintian/", "var/cache/", "var/lib/apt/", "etc/apt", "etc/fstab", "dev/"),
+    "usr/lib/dropbear",
+)
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
 FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555} | dict.fromkeys(("dev", "run", "opt"), 0o755)
 
@@ -34,14 +40,27 @@ class ImageSpec:
     packages: tuple[str, ...]
     applets: tuple[str, ...]
     files: tuple[tuple[str, bytes, int], ...]  # path on the board, content, mode
+    further: tuple[str, ...] = ()  # packages beside those that every board has
 
     @property
     def tag(self) -> str:
         return f"edgewright-board:{self.arch}-{self._digest()[:12]}"
 
+    @property
+    def all_packages(self) -> tuple[str, ...]:
+        return (*self.packages, *self.further)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What of the packages' files is left out: beginnings of paths."""
+        return DROPPED_BESIDE_PACKAGES if self.further else DROPPED
+
     def _digest(self) -> str:
         parts = [
-            [self.arch, self.suite, self.packages, self.applets, DROPPED, MERGED, FOLDERS],
+            [
+                *(self.arch, self.suite, self.all_packages, self.applets),
+                *(self.dropped, MERGED, FOLDERS),
+            ],
             [[path, hashlib.sha256(data).hexdigest(), mode] for path, data, mode in self.files],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -82,12 +101,14 @@ def rootfs(spec: ImageSpec, log: Path, progress: Progress) -> Path:
     if archive.is_file():
         return archive
     progress.start("make the root file system of the board")
+    if spec.further:
+        debs.require(spec.further, spec.arch, spec.suite, log)
     with tempfile.TemporaryDirectory(prefix="edgewright-rootfs-") as scratch:
         base = Path(scratch, "base.tar")
         # Only unpacked, never run: so it needs neither root nor emulation of the board's programs.
         mode = "root" if os.getuid() == 0 else "chrootless"
         argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
-        argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
+        argv += [f"--include={','.join(spec.all_packages)}", spec.suite, str(base)]
         process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=progress.line)
         with replacing(archive) as aside:
             compose(base, aside, spec)
@@ -97,7 +118,7 @@ def rootfs(spec: ImageSpec, log: Path, progress: Progress) -> Path:
 def compose(base: Path, rootfs: Path, spec: ImageSpec) -> None:
     """Write the board's root file system: the packages of `base`, with our files laid over them."""
     with tarfile.open(base) as source, tarfile.open(rootfs, "w") as out:
-        copied = set(_copy_base(source, out, {name for name, _, _ in spec.files}))
+        copied = set(_copy_base(source, out, spec))
         for name, mode in FOLDERS.items():
             _add(out, name, mode, kind=tarfile.DIRTYPE)
         for name, data, mode in spec.files:
@@ -108,11 +129,11 @@ def compose(base: Path, rootfs: Path, spec: ImageSpec) -> None:
                 _add(out, name, 0o777, kind=tarfile.SYMTYPE, link_target=link_target)
 
 
-def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, replaced: set[str]) -> Iterator[str]:
-    skipped = replaced | set(FOLDERS)
+def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, spec: ImageSpec) -> Iterator[str]:
+    skipped = {name for name, _, _ in spec.files} | set(FOLDERS)
     for member in source:
         name = member.name.removeprefix("./")
-        if name in skipped or f"{name}/".startswith(DROPPED) or "/gconv" in name:
+        if name in skipped or f"{name}/".startswith(spec.dropped) or "/gconv" in name:
             continue
         member.name, member.mtime = name, 0  # no times: the same packages make the same image
         if member.islnk():

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,8 @@ class Lab:
     profile: BoardProfile
     folder: Path  # build/<board>/lab
     docker: Path  # of the resources: board/ and lab/ there define disk and kernel
-    disk_mb: int = 256
+    disk_mb: int = 256  # beside what is on it from the beginning
+    packages: tuple[str, ...] = ()  # Debian's, and those that they need, on a disk that is made
     cores: int | None = None  # None: as many as the board has
     # An empty NVMe device, whose temperature the kernel reads as that of a real one. QEMU saves no
     # state of it, so such a board boots from the beginning.
@@ -73,6 +74,11 @@ class Lab:
     @property
     def disk(self) -> Path:
         return self.folder / "disk.img"
+
+    @property
+    def package_list(self) -> Path:
+        """Names of the packages that the disk was made with, one a line."""
+        return self.folder / "packages"
 
     @property
     def writes(self) -> Path:
@@ -118,6 +124,7 @@ def up(lab: Lab, progress: Progress | None = None, *, log_writes: bool = False) 
     require_tools(lab.profile)
     note = partial(progress.note, "another command is at work on this board: waiting for it")
     with locked(lab.folder / "lock", on_busy=note):
+        _require_packages(lab)
         on = _running(lab)
         if on and _answers(on):
             return on
@@ -137,13 +144,30 @@ def _answers(on: LabBoard) -> bool:
     return True
 
 
+def _require_packages(lab: Lab) -> None:
+    """Raises UserError for packages that a disk from before lacks: it stays as it is."""
+    if not lab.disk.is_file():
+        return
+    listed = lab.package_list.read_text().split() if lab.package_list.is_file() else []
+    if absent := [package for package in lab.packages if package not in listed]:
+        board = lab.profile.name
+        raise UserError(
+            f"full-system board '{board}'",
+            f"its disk was made without {', '.join(absent)}",
+            next=f"invoke lab.down --board={board}, which removes the disk, then the same again",
+        )
+
+
 def insert_disk(lab: Lab, progress: Progress) -> Path:
-    """Make the board's disk unless it exists; return the root file system that is on it."""
-    board = board_image.read_spec(lab.profile.abi.arch, lab.docker)
-    rootfs = board_image.rootfs(board, lab.log, progress)
+    """Make the board's disk unless it exists; return the root file system of such boards."""
+    plain = board_image.read_spec(lab.profile.abi.arch, lab.docker)
+    spec = replace(plain, further=tuple(sorted(set(lab.packages))))
+    rootfs = board_image.rootfs(spec, lab.log, progress)
     if not lab.disk.is_file():
         make_folder(lab.folder)
-        lab_image.make_disk(lab.disk, rootfs, lab.folder, lab.disk_mb, lab.log)
+        lab.package_list.write_text("".join(f"{package}\n" for package in lab.packages))
+        megabytes = lab.disk_mb + (rootfs.stat().st_size >> 20)
+        lab_image.make_disk(lab.disk, rootfs, lab.folder, megabytes, lab.log)
     return rootfs
 
 
@@ -157,7 +181,7 @@ def down(lab: Lab) -> bool:
     with locked(lab.folder / "lock"):
         existed = power(lab) is not Power.ABSENT
         cut(lab)
-        for path in (lab.disk, lab.writes, lab.console, _pid_file(lab)):
+        for path in (lab.disk, lab.package_list, lab.writes, lab.console, _pid_file(lab)):
             path.unlink(missing_ok=True)
         return existed
 

@@ -23,7 +23,7 @@ from edgewright.release import order
 from edgewright.release.manifest import Release, load_release
 from tests.boards import COMPATIBLE, documents
 from tests.checkout import ROOT
-from tests.exports import export, signed_release, speaking
+from tests.exports import artifact_key, export, public_half, signed_release, speaking
 from tests.signing import signer
 
 GOOD = ROOT / "tests" / "data" / "elf" / "good-v8"
@@ -44,19 +44,7 @@ def release(tmp_path: Path) -> Release:
 
 @pytest.fixture
 def key(tmp_path: Path) -> ArtifactKey:
-    """An RSA key as mender-artifact reads it too, and its own certificate."""
-    private, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    check(["openssl", "genrsa", "-traditional", "-out", str(private), "2048"])
-    subject = ["-subj", "/CN=line 3", "-days", "30", "-out", str(certificate)]
-    check(["openssl", "req", "-x509", "-new", "-key", str(private), *subject])
-    return ArtifactKey(certificate=certificate, private=private)
-
-
-def public_half(key: ArtifactKey) -> Path:
-    assert key.private is not None
-    public = key.private.with_name("public.pem")
-    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
-    return public
+    return artifact_key(tmp_path)
 
 
 def extract(archive: str, folder: Path) -> Path:

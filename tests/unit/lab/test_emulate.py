@@ -153,6 +153,23 @@ def test_rootfs_is_the_base_without_packaging_and_with_ours_on_top(tmp_path: Pat
     assert not {"usr/share/doc/x", "etc/fstab"} & {name.removeprefix("./") for name in names}
 
 
+def test_further_packages_keep_their_data_and_are_an_image_of_their_own(tmp_path: Path) -> None:
+    base, out = tmp_path / "base.tar", tmp_path / "out.tar"
+    expected = ["usr/bin/tar", "usr/share/dbus-1/system.conf", "var/lib/dpkg/status"]
+    with tarfile.open(base, "w") as tar:
+        for name in (*expected, "usr/share/doc/rauc/copyright", "etc/fstab"):
+            tar.addfile(tarfile.TarInfo(f"./{name}"), BytesIO())
+    plain = ImageSpec(arch=Arch.ARMHF, suite="x", packages=("a",), applets=("tar", "ls"), files=())
+    spec = replace(plain, further=("dpkg",))
+
+    compose(base, out, spec)
+
+    with tarfile.open(out) as tar:
+        assert {name for name in tar.getnames() if name.count("/") > 1} == {*expected, "usr/bin/ls"}
+        assert tar.getmember("usr/bin/tar").isreg()  # and no link to busybox
+    assert spec.tag != plain.tag
+
+
 def test_board_has_no_file_transfer_but_the_shell() -> None:
     spec = read_spec(Arch.ARMHF, DOCKER)
     assert {"sh", "sha256sum", "mv", "df"} <= set(spec.applets)

@@ -57,6 +57,20 @@ def test_missing_qemu_is_told_with_the_command_that_installs_it(
     )
 
 
+def test_packages_come_on_a_new_disk_alone(som: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "require_tools", lambda profile: None)
+    som.disk.write_bytes(b"")
+    som.package_list.write_text("rauc\n")
+
+    with pytest.raises(UserError) as refused:
+        lab.up(replace(som, packages=("dpkg", "rauc", "swupdate")))
+
+    assert str(refused.value) == (
+        "full-system board 'a53-som': its disk was made without dpkg, swupdate\n"
+        "next: invoke lab.down --board=a53-som, which removes the disk, then the same again"
+    )
+
+
 def test_the_machine_is_the_profile_s(som: Lab) -> None:
     argv = lab.machine_argv(som.profile, 4, Path("vmlinuz"), Path("initrd"))
     pairs = dict(itertools.pairwise(argv))

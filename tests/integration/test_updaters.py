@@ -1,0 +1,222 @@
+"""Debian's own updaters on the full-system board: they install the demo there and update it.
+
+The board's disk has them for its own architecture, so what runs is what a board would run; the
+kernel is real, and so is the power that is cut.
+"""
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgewright.base import debs
+from edgewright.board.catalogue import load_board
+from edgewright.build.pipeline import BuildReport
+from edgewright.deploy import install as deploys
+from edgewright.deploy.edgectl import Edgectl, RefusedError, StatusAnswer, signed_input
+from edgewright.deploy.one_board import smoke_current
+from edgewright.deploy.remote import Board, connect
+from edgewright.export.release import Format
+from edgewright.export.updaters import ArtifactKey
+from edgewright.lab import machine as lab
+from edgewright.lab.machine import Lab
+from edgewright.lab.proof.small_releases import small_releases
+from edgewright.release import order
+from edgewright.release.manifest import Release, load_release
+from tests import signing
+from tests.boards import rebuilt
+from tests.checkout import checkout
+from tests.exports import artifact_key, export, public_half, sign_with_bill
+
+pytestmark = [pytest.mark.docker, pytest.mark.nightly]
+
+if shutil.which(lab.QEMU) is None:
+    pytest.skip("needs invoke setup --lab --yes", allow_module_level=True)
+
+ROOT_ON_BOARD = "/opt/edgewright"
+PACKAGES = ("dpkg", "libc-bin", "rauc-service", "dbus-system-bus-common", "swupdate")
+MENDER_SUITE = "bookworm"  # later ones of Debian have no client of Mender
+MENDER_FILES = ("usr/bin/mender", "usr/share/mender/modules/v3/script")
+INSTALL_SECONDS = 1800  # the demo's self-test: ten images, on a machine that may be busy
+
+# What packages' own scripts do when they are installed, and what a board's maker configures.
+CONFIGURE = """\
+echo 'messagebus:x:100:100::/:/usr/sbin/nologin' >> /etc/passwd
+echo 'messagebus:x:100:' >> /etc/group
+mkdir -p /etc/rauc /etc/mender /var/lib/mender /usr/share/mender/modules/v3
+head -c 1048576 /dev/zero > /root/slot
+cat > /etc/rauc/system.conf << end
+[system]
+compatible=$1
+bootloader=noop
+
+[keyring]
+path=/root/certificate.pem
+
+[slot.rootfs.0]
+device=/root/slot
+type=raw
+bootname=A
+end
+echo '{"ArtifactVerifyKey": "/root/public.pem"}' > /etc/mender/mender.conf
+echo "device_type=$2" > /var/lib/mender/device_type
+echo artifact_name=image > /etc/mender/artifact_info
+"""
+# The service is there from the first boot after on, as an init would start it; it tells its log
+# what the bundle's handler says.
+RAUC = """\
+if ! pidof rauc > /dev/null; then
+    mkdir -p /run/dbus
+    dbus-daemon --system
+    rauc --override-boot-slot=A service > /run/rauc.log 2>&1 < /dev/null &
+    timeout 60 sh -c 'until rauc status > /dev/null 2>&1; do sleep 1; done'
+fi
+code=0
+rauc install "$1" || code=$?
+cat /run/rauc.log
+exit $code
+"""
+# Not `dpkg`, which is an applet of the shell.
+DPKG_REMOVE = f"""\
+/usr/bin/dpkg --remove edgewright-a53-som
+[ -f {ROOT_ON_BOARD}/keys.json ] && [ ! -L {ROOT_ON_BOARD}/current ]
+/usr/bin/dpkg --purge edgewright-a53-som
+[ ! -e {ROOT_ON_BOARD} ]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updater:
+    """How a board is updated; scripts of its shell."""
+
+    owner: str
+    install: str  # of the file $1
+    give_up: str = f"rm {ROOT_ON_BOARD}/owner"
+
+
+UPDATERS = {
+    Format.DEB: Updater(
+        owner="dpkg edgewright-a53-som",
+        install='/usr/bin/dpkg --install "$1"',
+        give_up=DPKG_REMOVE,
+    ),
+    Format.RAUC: Updater(owner="rauc", install=RAUC),
+    Format.SWU: Updater(
+        owner="swupdate", install='swupdate -H a53-som:1.0 -k /root/certificate.pem -i "$1"'
+    ),
+    Format.MENDER: Updater(owner="mender", install='mender --no-syslog install "$1"'),
+}
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> ArtifactKey:
+    return artifact_key(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture(scope="module")
+def releases(
+    built: BuildReport, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Release, ...]]:
+    """The demo, an update of it by another network, and one whose network is none; signed so."""
+    folder = tmp_path_factory.mktemp("releases")
+    demo = load_release(built.folder)
+    (update,) = small_releases(demo, folder / "update", 1, random.Random(1))
+    (folder / "broken.ort").write_bytes(b"no network")
+    broken = rebuilt(update, folder / "broken", ort_model=folder / "broken.ort")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWRIGHT_CONFIG", str(folder / "config"))
+        order.sign_release(demo, signing.signer())
+        yield demo, sign_with_bill(update), sign_with_bill(broken)
+
+
+@pytest.fixture(scope="module")
+def board(key: ArtifactKey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("updaters")
+    profile = load_board("a53-som", checkout().boards)
+    docker = checkout().resources.docker
+    board = Lab(profile=profile, folder=folder, docker=docker, packages=PACKAGES)
+    try:
+        with connect(lab.up(board).target) as ssh:
+            ssh.script(CONFIGURE, profile.compatible, profile.name)
+            put_mender(ssh, folder / "mender")
+            assert key.certificate
+            put(ssh, key.certificate, "/root/certificate.pem")
+            put(ssh, public_half(key), "/root/public.pem")
+        yield board
+    finally:
+        lab.down(board)
+
+
+def put_mender(ssh: Board, folder: Path) -> None:
+    """From another suite than the board's: its programs need what the others brought already."""
+    debs.unpack("mender-client", "armhf", MENDER_SUITE, folder, folder / "debs.log")
+    for file in MENDER_FILES:
+        put(ssh, folder / file, f"/{file}")
+        ssh.run(["chmod", "0755", f"/{file}"])
+
+
+def put(ssh: Board, file: Path, path: str) -> None:
+    with file.open("rb") as content:
+        ssh.put(content, path)
+
+
+def status(ssh: Board) -> StatusAnswer:
+    answer = Edgectl(board=ssh, root=ROOT_ON_BOARD).status(verify=True)
+    assert answer.sound
+    return answer
+
+
+def is_well(ssh: Board, release: Release) -> bool:
+    """It is current, sound, and passes the smoke test; nothing but its owner may be at fault."""
+    report = smoke_current(ssh, ROOT_ON_BOARD, deploys.this_user())
+    assert report.passed, report.checks
+    return status(ssh).current == release.id
+
+
+@pytest.mark.parametrize("format", UPDATERS)
+def test_an_updater_of_the_board_installs_and_updates_and_is_refused_what_fails(
+    format: Format,
+    board: Lab,
+    releases: tuple[Release, ...],
+    key: ArtifactKey,
+    tmp_path: Path,
+) -> None:
+    updater, (demo, update, broken) = UPDATERS[format], releases
+
+    def install(ssh: Board, release: Release, *, fails: bool = False) -> str:
+        put(ssh, Path(export(release, format, tmp_path, key=key).file), "/root/update")
+        argv = ["sh", "-c", updater.install, "_", "/root/update"]
+        ended = ssh.run(argv, timeout=INSTALL_SECONDS)
+        written = ended.stdout + ended.stderr
+        assert (ended.returncode != 0) == fails, written
+        return written
+
+    with connect(lab.up(board).target) as ssh:
+        ssh.run(["rm", "-rf", ROOT_ON_BOARD])
+        install(ssh, demo)
+        assert is_well(ssh, demo)
+        install(ssh, update)
+        assert is_well(ssh, update)
+
+    lab.cut(board)
+
+    with connect(lab.up(board).target) as ssh:
+        assert is_well(ssh, update)
+        assert f"release {broken.id}: " in install(ssh, broken, fails=True)
+        assert "was signed with sequence" in install(ssh, demo, fails=True)
+        assert is_well(ssh, update)
+
+        edgectl = Edgectl(board=ssh, root=ROOT_ON_BOARD)
+        by_hand = signed_input(signing.sign(demo), demo.manifest.canonical())
+        with pytest.raises(RefusedError, match=f"belong to {updater.owner}"):
+            edgectl.begin(by_hand, holder="by-hand", reserve_bytes=0, take_over=True)
+        with pytest.raises(RefusedError, match=f"belong to {updater.owner}"):
+            signing.install(ssh, demo)
+        assert status(ssh).current == update.id
+
+        ssh.script(updater.give_up)
+        signing.install(ssh, demo)
+        assert status(ssh).current == demo.id
