@@ -48,11 +48,13 @@ _HOOK = """\
 # Tests release {release} in the slot that it was written to.
 set -eu
 [ "$1" = slot-post-install ] || exit 0
-cd "$RAUC_SLOT_MOUNT_POINT/current/"
+# busybox's `timeout` leaves a process for a second, whose folder cannot be unmounted until then.
+cd /
+in_slot='cd "$RAUC_SLOT_MOUNT_POINT/current/" && exec "$@"'
 selftest() {{
     program=$1
     code=0
-    timeout {seconds} "$@" > /dev/null || code=$?
+    timeout {seconds} sh -c "$in_slot" _ "$@" > /dev/null || code=$?
     [ "$code" = 0 ] && return
     echo "release {release}: self-test of $program ended with exit code $code" >&2
     exit {problem}

@@ -7,6 +7,7 @@ kernel is real, and so is the power that is cut.
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,11 @@ if shutil.which(lab.QEMU) is None:
     pytest.skip("needs invoke setup --lab --yes", allow_module_level=True)
 
 ROOT_ON_BOARD = "/opt/edgewright"
-PACKAGES = ("dpkg", "libc-bin", "rauc-service", "dbus-system-bus-common", "swupdate")
+PACKAGES = (
+    *("dpkg", "libc-bin"),
+    *("rauc-service", "dbus-system-bus-common", "e2fsprogs"),
+    "swupdate",
+)
 MENDER_SUITE = "bookworm"  # later ones of Debian have no client of Mender
 MENDER_FILES = ("usr/bin/mender", "usr/share/mender/modules/v3/script")
 INSTALL_SECONDS = 1800  # the demo's self-test: ten images, on a machine that may be busy
@@ -65,15 +70,17 @@ echo '{"ArtifactVerifyKey": "/root/public.pem"}' > /etc/mender/mender.conf
 echo "device_type=$2" > /var/lib/mender/device_type
 echo artifact_name=image > /etc/mender/artifact_info
 """
-# The service is there from the first boot after on, as an init would start it; it tells its log
-# what the bundle's handler says.
+# The service as it is after a boot of the slot $3, by the configuration $2; its log has what the
+# bundle's handler says.
 RAUC = """\
-if ! pidof rauc > /dev/null; then
+if ! pidof dbus-daemon > /dev/null; then
     mkdir -p /run/dbus
     dbus-daemon --system
-    rauc --override-boot-slot=A service > /run/rauc.log 2>&1 < /dev/null &
-    timeout 60 sh -c 'until rauc status > /dev/null 2>&1; do sleep 1; done'
 fi
+while killall rauc 2> /dev/null; do sleep 1; done
+rauc --conf="${2-/etc/rauc/system.conf}" --override-boot-slot="${3-A}" service \\
+    > /run/rauc.log 2>&1 < /dev/null &
+timeout 60 sh -c 'until rauc status > /dev/null 2>&1; do sleep 1; done'
 code=0
 rauc install "$1" || code=$?
 cat /run/rauc.log
@@ -220,3 +227,75 @@ def test_an_updater_of_the_board_installs_and_updates_and_is_refused_what_fails(
         ssh.script(updater.give_up)
         signing.install(ssh, demo)
         assert status(ssh).current == demo.id
+
+
+# Two groups of slots, A and B; the application's are devices of their own.
+SLOTS = """\
+for slot in a b; do head -c 33554432 /dev/zero > /root/app-$slot; done
+losetup /dev/loop6 /root/app-a
+losetup /dev/loop7 /root/app-b
+cat > /root/slots.conf << end
+[system]
+compatible=$1
+bootloader=noop
+statusfile=/root/slots.status
+
+[keyring]
+path=/root/certificate.pem
+
+[slot.rootfs.0]
+device=/root/slot
+type=raw
+bootname=A
+
+[slot.rootfs.1]
+device=/root/other-slot
+type=raw
+bootname=B
+
+[slot.app.0]
+device=/dev/loop6
+type=ext4
+parent=rootfs.0
+
+[slot.app.1]
+device=/dev/loop7
+type=ext4
+parent=rootfs.1
+end
+"""
+
+
+def test_rauc_of_the_board_writes_the_app_slot_that_is_not_booted(
+    board: Lab, releases: tuple[Release, ...], key: ArtifactKey, tmp_path: Path
+) -> None:
+    demo, update, broken = releases
+
+    def install(ssh: Board, release: Release, booted: str, *, fails: bool = False) -> str:
+        bundle = export(release, Format.RAUC, tmp_path, key=key, slot="app").file
+        put(ssh, Path(bundle), "/root/update")
+        argv = ["sh", "-c", RAUC, "_", "/root/update", "/root/slots.conf", booted]
+        ended = ssh.run(argv, timeout=INSTALL_SECONDS)
+        written = ended.stdout + ended.stderr
+        assert (ended.returncode != 0) == fails, written
+        return written
+
+    @contextmanager
+    def mounted(ssh: Board, device: str) -> Iterator[None]:
+        """As the system of that group has it."""
+        ssh.script('mkdir -p "$1" && mount "$2" "$1"', ROOT_ON_BOARD, device)
+        yield
+        ssh.check(["umount", ROOT_ON_BOARD])
+
+    with connect(lab.up(board).target) as ssh:
+        ssh.run(["rm", "-rf", ROOT_ON_BOARD])
+        ssh.script(SLOTS, board.profile.compatible)
+        install(ssh, demo, "A")
+        with mounted(ssh, "/dev/loop7"):
+            assert is_well(ssh, demo)
+        install(ssh, update, "B")
+        assert f"release {broken.id}: self-test of " in install(ssh, broken, "A", fails=True)
+        with mounted(ssh, "/dev/loop6"):
+            assert is_well(ssh, update)
+            with pytest.raises(RefusedError, match="belong to rauc"):
+                signing.install(ssh, demo)

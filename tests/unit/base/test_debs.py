@@ -13,10 +13,10 @@ from edgewright.base.process import Result
 def test_what_is_no_package_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    looked_up: list[str] = []
 
     def capture(argv: list[str], **_: object) -> Result:
-        asked.append(argv[-1])
+        looked_up.append(argv[-1])
         stdout = "rauc\n  Depends: libc6\n" if argv[-1] == "rauc" else ""
         return Result(argv=(), returncode=0, stdout=stdout, stderr="")
 
@@ -32,4 +32,4 @@ def test_what_is_no_package_is_refused(
         "next: look for its name: apt-cache search WORD"
     )
     # apt takes what is no name for an option or a pattern.
-    assert set(asked) <= {"rauc", "swupdat"}
+    assert set(looked_up) <= {"rauc", "swupdat"}

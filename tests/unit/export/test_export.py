@@ -177,23 +177,31 @@ def test_slots_are_named_by_their_class_and_are_rauc_s(
 
 @pytest.mark.parametrize("exit_code", [0, 7])
 def test_a_slot_is_tested_by_every_program_of_the_release(tmp_path: Path, exit_code: int) -> None:
-    """In the folder of the release, as `edgectl` does it."""
+    """In the folder of the release, as `edgectl` does it; no other process keeps the slot busy."""
     place = tmp_path / "slot" / "releases" / "one"
     (place / "bin").mkdir(parents=True)
     (tmp_path / "slot" / "current").symlink_to("releases/one")
     program = place / "bin" / "edge-infer"
     program.write_text(f'#!/bin/sh\necho "$PWD $*" > log; exit {exit_code}\n')
     program.chmod(0o755)
+    (tmp_path / "path").mkdir()
+    timeout = tmp_path / "path" / "timeout"  # busybox's stays behind where it was started
+    timeout.write_text(f'#!/bin/sh\npwd > {tmp_path}/timeout-folder; shift; exec "$@"\n')
+    timeout.chmod(0o755)
     release = signed_release(tmp_path / "built", speaking(tmp_path, ELF / "good-v8"))
     hook = rauc._hook(exported(release))
 
     def call(event: str) -> process.Result:
-        env = {"RAUC_SLOT_MOUNT_POINT": str(tmp_path / "slot")}
+        env = {
+            "RAUC_SLOT_MOUNT_POINT": str(tmp_path / "slot"),
+            "PATH": f"{timeout.parent}{os.pathsep}{os.environ['PATH']}",
+        }
         return process.capture(["sh", "-c", hook, "hook", event], env=env)
 
     assert (call("slot-pre-install").returncode, (place / "log").exists()) == (0, False)
     ended = call("slot-post-install")
     assert (place / "log").read_text().endswith("current selftest --release .\n")
+    assert (tmp_path / "timeout-folder").read_text() == "/\n"
     assert ended.returncode == (3 if exit_code else 0)
     failed = f"release {release.id}: self-test of ./bin/edge-infer ended with exit code 7\n"
     assert ended.stderr == (failed if exit_code else "")
