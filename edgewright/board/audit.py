@@ -16,25 +16,31 @@ from edgewright.board.code import read_code
 from edgewright.board.cores import Fpu
 from edgewright.board.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
 from edgewright.board.guards import BeyondFunction, beyond
-from edgewright.board.profile import Arch, BoardProfile, Cpu, Linkage
+from edgewright.board.profile import Arch, BoardProfile, Cpu, LibcFamily, Linkage
 from edgewright.board.symbols import symbol_file
 
 # The policy, as data.
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
 LOADER = {Arch.ARMHF: "/lib/ld-linux-armhf.so.3", Arch.ARM64: "/lib/ld-linux-aarch64.so.1"}
+MUSL_LOADER = {Arch.ARMHF: "/lib/ld-musl-armhf.so.1", Arch.ARM64: "/lib/ld-musl-aarch64.so.1"}
+LOADERS = {LibcFamily.GLIBC: LOADER, LibcFamily.MUSL: MUSL_LOADER}
 SHIPPED = frozenset({"libonnxruntime.so.1"})  # in the release, beside the program
 # What a board with a C library has anyway, and what the release brings.
-PROMISED_LIBRARIES = frozenset(
-    {
-        *SHIPPED,
-        "libc.so.6",
-        "libm.so.6",
-        "libpthread.so.0",
-        "libdl.so.2",
-        "librt.so.1",
-        *(PurePosixPath(loader).name for loader in LOADER.values()),
-    }
-)
+PROMISED_LIBRARIES = {
+    LibcFamily.GLIBC: frozenset(
+        {
+            *SHIPPED,
+            "libc.so.6",
+            "libm.so.6",
+            "libpthread.so.0",
+            "libdl.so.2",
+            "librt.so.1",
+            *(PurePosixPath(loader).name for loader in LOADER.values()),
+        }
+    ),
+    # musl is one library, which takes each name that begins with "libc." for its own.
+    LibcFamily.MUSL: frozenset({*SHIPPED, "libc.so"}),
+}
 ORIGIN = "$ORIGIN"
 LINKAGE_KEY = "runtime.linkage"  # of a board profile
 HARD_FLOAT = frozenset({"VFP registers", "compatible with both"})
@@ -250,7 +256,7 @@ def _judge_static(facts: ElfFacts, linkage_key: str) -> list[Finding]:
 
 def _judge_shared(facts: ElfFacts, profile: BoardProfile, linkage_key: str) -> list[Finding]:
     return [
-        *_judge_libraries(facts),
+        *_judge_libraries(facts, profile),
         *_judge_search_path(facts),
         *_judge_loader(facts, profile),
         *_judge_floor(facts, profile, linkage_key),
@@ -258,8 +264,9 @@ def _judge_shared(facts: ElfFacts, profile: BoardProfile, linkage_key: str) -> l
     ]
 
 
-def _judge_libraries(facts: ElfFacts) -> list[Finding]:
-    unpromised = [name for name in facts.needed if name not in PROMISED_LIBRARIES]
+def _judge_libraries(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    promised = PROMISED_LIBRARIES[profile.libc.family]
+    unpromised = [name for name in facts.needed if name not in promised]
     if not unpromised:
         return []
     return [
@@ -287,7 +294,7 @@ def _judge_search_path(facts: ElfFacts) -> list[Finding]:
 
 
 def _judge_loader(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
-    expected = LOADER[profile.abi.arch]
+    expected = LOADERS[profile.libc.family][profile.abi.arch]
     is_library = facts.soname is not None  # a library may name a loader, but need not
     if facts.interpreter == expected or (is_library and facts.interpreter is None):
         return []
@@ -297,7 +304,9 @@ def _judge_loader(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 
 def _judge_floor(facts: ElfFacts, profile: BoardProfile, linkage_key: str) -> list[Finding]:
-    place = f"board '{profile.name}' has glibc {profile.libc.floor}"
+    place = f"board '{profile.name}' has {profile.libc.family} {profile.libc.floor}"
+    if profile.libc.family is LibcFamily.MUSL:  # whose symbols have no versions
+        return _judge_glibc(facts, (0, 0), place, f'set {linkage_key} = "static"')
     fix = f'set {linkage_key} = "static", or raise libc.floor if every such board has more'
     return _judge_glibc(facts, profile.libc.version, place, fix)
 

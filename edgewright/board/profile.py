@@ -131,9 +131,9 @@ class Abi(Section):
 class Libc(Section):
     """The C library on the board; what is linked dynamically may not need a newer one."""
 
-    family: Annotated[
-        LibcFamily, Field(strict=False, description="`musl` on Alpine, say: static programs alone")
-    ] = LibcFamily.GLIBC
+    family: Annotated[LibcFamily, Field(strict=False, description="`musl` on Alpine, say")] = (
+        LibcFamily.GLIBC
+    )
     floor: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="oldest version met")]
 
     @model_validator(mode="after")
@@ -156,8 +156,8 @@ class Toolchain(Section):
         str | None,
         Field(
             pattern=r"^/[^\x00-\x1f:]+$",
-            description="a vendor's GCC in place of the builder's own: its folder, its compiler, "
-            "or a Yocto SDK's environment-setup file",
+            description="a vendor's GCC, or zig, in place of the builder's own: its folder, its "
+            "compiler, or a Yocto SDK's environment-setup file",
         ),
     ] = None
 

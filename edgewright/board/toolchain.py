@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
@@ -10,7 +11,6 @@ from edgewright.base.errors import UserError
 from edgewright.board.cores import Fpu, core_facts
 from edgewright.board.profile import Arch, BoardProfile
 
-GCC_VERSION = "14"
 V8_0_CORE = "cortex-a53"
 _CONAN_ARCH = {Arch.ARMHF: "armv7hf", Arch.ARM64: "armv8"}
 
@@ -21,6 +21,18 @@ class Toolchain:
 
     cmake: str
     conan: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiler:
+    """What stands behind the names that recipes call."""
+
+    name: Literal["gcc", "clang"] = "gcc"
+    version: str = "14"  # major
+    libraries: str | None = None  # folder; None: the builder's own for the board
+
+
+OWN_COMPILER = Compiler()  # the builder's
 
 
 def compiler_flags(profile: BoardProfile) -> list[str]:
@@ -69,13 +81,9 @@ def render(
     profile: BoardProfile,
     templates: Path,
     toolchain_path: Path,
-    *,
-    gcc_version: str = GCC_VERSION,
-    libraries: str | None = None,
+    compiler: Compiler = OWN_COMPILER,
 ) -> Toolchain:
     """Render both files; `toolchain_path` is where Conan will find the CMake one.
-
-    An external compiler has its own version, and its own folder of libraries.
 
     Raises UserError if a template is broken or uses an unknown variable.
     """
@@ -93,8 +101,8 @@ def render(
         "shared_flags": shared_flags(profile),
         "core_flags": core_flags(profile),
         "conan_arch": _CONAN_ARCH[profile.abi.arch],
-        "gcc_version": gcc_version,
-        "libraries": libraries or f"/usr/{profile.abi.triplet}",
+        "compiler": compiler,
+        "libraries": compiler.libraries or f"/usr/{profile.abi.triplet}",
         "toolchain_path": toolchain_path.as_posix(),
     }
     of_board = f"boards/{profile.name}.cmake.j2"

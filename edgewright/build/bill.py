@@ -23,7 +23,7 @@ from edgewright.base.schema import Part
 from edgewright.board import elf
 from edgewright.board.audit import Audit
 from edgewright.board.symbol_store import debug_path
-from edgewright.build import packages
+from edgewright.build import packages, zig
 from edgewright.build.container import Builder
 from edgewright.build.external_toolchain import (
     CompilerFacts,
@@ -42,9 +42,9 @@ LICENCE_BYTES = 4 << 20  # of one text
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
 SPDX_LINE = re.compile(r"^\W*SPDX-License-Identifier:\s*(\S[^\r\n]*?)\s*$", re.MULTILINE)
 SHARED_LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")  # the end of its name
-COMPILER_LIBRARIES = ("libc.a", "libgcc.a", "libstdc++.a")
+COMPILER_LIBRARIES = ("libgcc.a", "libc.a", "libstdc++.a")  # what C needs without libc first
 # Shared library that a program asks the board for → the archive that is not inside then.
-BY_THE_BOARD = {"libc.so.6": "libc.a", "libstdc++.so.6": "libstdc++.a"}
+BY_THE_BOARD = {"libc.so.6": "libc.a", "libc.so": "libc.a", "libstdc++.so.6": "libstdc++.a"}
 # For each library that the compiler links, and for the compiler, a folder with its Debian package
 # and the licence texts of that. Another system than Debian leaves the folders empty.
 COMPILER_SCRIPT = r"""
@@ -117,6 +117,7 @@ class CompilerPackage:
     source_version: str
     texts: Mapping[str, bytes]
     purl: str | None  # None: not Debian's
+    licence: str | None = None  # None: that of recipes/licences.toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +155,9 @@ class BillInputs:
 
 def compiler_packages(builder: Builder, triplet: str, log: Path) -> dict[str, CompilerPackage]:
     """What the builder's compiler links in, and itself as `compiler`; asked of a builder once."""
+    facts = compiler_facts(builder.toolchain) if builder.toolchain else None
+    if builder.toolchain and facts and facts.clang:
+        return _of_zig(builder.toolchain.root, facts.version)
     own = with_own_compiler(builder)
     folder = own.cache / "conan" / own.id / "edgewright" / f"compiler-{triplet}"
     if not folder.is_dir():
@@ -161,10 +165,35 @@ def compiler_packages(builder: Builder, triplet: str, log: Path) -> dict[str, Co
             argv = ["sh", "-ec", COMPILER_SCRIPT, "_", triplet, str(own.path(aside))]
             own.run([*argv, *COMPILER_LIBRARIES], log)
     debian = {path.name: _compiler_package(path) for path in folder.iterdir() if path.is_dir()}
-    if builder.toolchain is None:
+    if facts is None:
         return debian
-    facts = compiler_facts(builder.toolchain)
     return {name: _of_vendor(name, item, facts) for name, item in debian.items()}
+
+
+def _of_zig(root: Path, version: str) -> dict[str, CompilerPackage]:
+    """zig brings the sources of its libraries, and their licences."""
+    compiler = CompilerPackage(
+        name="zig",
+        version=version,
+        source="zig",
+        source_version=version,
+        texts={},
+        purl=f"pkg:pypi/ziglang@{version}",
+    )
+    libraries = {
+        archive: replace(
+            compiler,
+            source=library.name,
+            texts=_licence_of(root, library.text),
+            licence=library.licence,
+        )
+        for archive, library in zig.LIBRARIES.items()
+    }
+    return {"compiler": compiler, **libraries}
+
+
+def _licence_of(root: Path, name: str) -> dict[str, bytes]:
+    return {PurePosixPath(name).name: read_inside(root, name, limit=LICENCE_BYTES)}
 
 
 def _of_vendor(name: str, debian: CompilerPackage, facts: CompilerFacts) -> CompilerPackage:
@@ -243,7 +272,7 @@ def _own(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
     holds = {
         packages.PROGRAM: (*packages.LIBRARIES, *runtime, *compiler),
         # Its libc is musl, and it has no C++ runtime.
-        packages.EDGECTL: ("yyjson", *packages.EDGECTL_LIBRARIES, "libgcc.a"),
+        packages.EDGECTL: ("yyjson", *packages.EDGECTL_LIBRARIES, _compiler_archives(linked)[0]),
         packages.LIBEDGE: (*packages.LIBRARIES, *compiler),
     }
     text = (linked.resources.recipes / "licences" / "MIT.txt").read_bytes()
@@ -431,24 +460,30 @@ def notice_sections(text: str) -> dict[str, str]:
     return sections
 
 
+def _compiler_archives(linked: Linked) -> tuple[str, ...]:
+    return tuple(zig.LIBRARIES) if "libc++.a" in linked.compiler else COMPILER_LIBRARIES
+
+
 def _compiler_libraries(linked: Linked, licences: _Licences) -> Iterator[Ingredient]:
     """The C and C++ runtime, as far as a program does not ask its board for it."""
-    inside = {"libgcc.a"}
+    archives = _compiler_archives(linked)
+    inside = {archives[0]}
     for judged in linked.audit.files:
         if judged.path != f"bin/{packages.EDGECTL}":
             by_board = {BY_THE_BOARD.get(name) for name in judged.facts.needed}
-            inside |= set(COMPILER_LIBRARIES) - by_board
+            inside |= set(archives) - by_board
     for name in sorted(inside):
         package = linked.compiler.get(name)
         if package and name == "libstdc++.a" and packages.CXX_LIBRARY in linked.packages:
             package = _debian_twin(package, linked.resources)
         texts = package.texts if package else {}
+        licence = package.licence if package else None
         yield Ingredient(
             ref=name,
             kind="library",
             name=package.source if package else name,
             version=package.source_version if package else "unknown",
-            licence=licences.compiler[name] if texts else None,
+            licence=licence or (licences.compiler[name] if texts else None),
             texts={f"{name}/{path}": text for path, text in texts.items()},
             purl=package.purl if package else None,
             notes={"archive": name} | ({"package": package.name} if package else {}),

@@ -60,7 +60,7 @@ def parse_choice(text: str, subject: str = "--builder") -> BuilderChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalToolchain:
-    """A GCC that is not the builder's own: see `external_toolchain`."""
+    """A compiler that is not the builder's own: see `external_toolchain`."""
 
     root: Path  # its folder
     programs: Path  # folder, in the cache, of what stands for the builder's own compiler
@@ -210,7 +210,8 @@ class DockerBuilder:
     def _sandboxed(self, sandbox: Sandbox) -> tuple[_Mount, ...]:
         readable = sandbox.readable
         if self.toolchain:
-            readable += (self.toolchain.root, self.toolchain.programs)
+            # Beside its programs lie the libraries that zig compiled for the board.
+            readable += (self.toolchain.root, self.toolchain.programs.parent)
         return (
             *((path, self.path(path), "ro") for path in readable),
             (sandbox.writable, self.path(sandbox.writable), "rw"),

@@ -1,4 +1,4 @@
-"""A vendor's GCC, or that of a Yocto SDK, in place of the builder's own.
+"""A vendor's GCC, that of a Yocto SDK, or zig, in place of the builder's own.
 
 Recipes call the compiler and its tools by the names that the builder's have,
 `arm-linux-gnueabihf-gcc` say. For an external toolchain a folder of small programs with those
@@ -9,15 +9,17 @@ lie under a builder id of their own.
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, write_file
-from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage
-from edgewright.board.toolchain import compiler_flags
+from edgewright.board.profile import Arch, BoardProfile, Kernels, LibcFamily, Linkage
+from edgewright.board.toolchain import Compiler, compiler_flags
+from edgewright.build import zig
 from edgewright.build.container import Builder, DockerBuilder, ExternalToolchain, LocalBuilder
 
 OLDEST_FOR_NEON = 14  # our kernels load pairs of registers: AArch32's arm_neon.h has it from there
@@ -44,6 +46,8 @@ printf '#include <thread>\nint main() { std::thread([] {}).join(); try { throw 1
 "$triplet-g++" "$@" -std=c++17 "$out/trial.cpp" -o "$out/trial" > "$out/problem" 2>&1 || exit 0
 : > "$out/problem"
 """
+EMPTY = "/var/empty"  # zig's libraries are for no one to find: what is linked names them
+BIN = "bin"  # of a toolchain of the cache: what stands for the builder's programs
 PROBE_BYTES = 1 << 20  # of a file that the probe writes
 
 
@@ -70,6 +74,14 @@ class CompilerFacts:
     libstdcxx: int | None  # major version of its C++ library; None: not GCC's
     glibc: str | None
     problem: str  # what compiler or linker say of the trial program; empty: it links
+    clang: str | None = None  # major version; None: it is a GCC
+
+    @property
+    def compiler(self) -> Compiler:
+        """What toolchain files say of it."""
+        if self.clang:
+            return Compiler(name="clang", version=self.clang, libraries=self.sysroot)
+        return Compiler(version=self.version.partition(".")[0], libraries=self.libraries)
 
     @property
     def libraries(self) -> str:
@@ -87,27 +99,70 @@ def with_external_toolchain(builder: Builder, profile: BoardProfile, log: Path) 
     external = profile.toolchain.external
     if external is None:
         return builder
+    if program := zig.program_in(Path(external)):
+        return _with_zig(builder, program, profile, log)
     programs = locate(Path(external), profile)
-    _require_mountable(builder, programs.root, profile)
     flags = [*compiler_flags(profile)]
     flags += ["-static"] if profile.runtime.linkage is Linkage.STATIC else []
     identity = _identity(programs)
 
-    def toolchain(folder: Path) -> ExternalToolchain:
-        return ExternalToolchain(root=programs.root, programs=folder / "bin", identity=identity)
+    def probe(folder: Path, probing: Builder) -> None:
+        # Programs are written first: the probe runs the compiler as the build does.
+        _write_programs(folder / BIN, programs, profile.abi.triplet, identity)
+        argv = ["sh", "-ec", PROBE, "_", profile.abi.triplet, str(builder.path(folder))]
+        probing.run([*argv, *flags], log)
 
-    cached = builder.cache / "toolchains" / digest.text_sha256(builder.id, identity, *flags)[:32]
+    return _probed(builder, programs.root, identity, flags, profile, probe)
+
+
+def _with_zig(builder: Builder, program: Path, profile: BoardProfile, log: Path) -> Builder:
+    target = zig.target(profile)
+    if target is None:
+        raise _unusable(
+            profile,
+            f"was not tried for {profile.abi.arch}",
+            f"expected: zig for arch '{Arch.ARMHF}'",
+            next=f"take toolchain.external out of board_profiles/{profile.name}.toml",
+        )
+    root = program.parent
+    flags = compiler_flags(profile)
+    content = _identity(Programs(root=root, gcc=program, gxx=program, tools={}))
+    compiler = digest.text_sha256(content, zig.WRAPPER, target, zig.core(profile))
+    links = digest.text_sha256(zig.PROBE, zig.LINKER.read_text())
+
+    def probe(folder: Path, probing: Builder) -> None:
+        zig.write_programs(folder / BIN, program, profile, compiler)
+        inside = str(builder.path(folder / zig.FOLDER))
+        arguments = [profile.abi.triplet, str(program), inside, target, zig.core(profile)]
+        probing.run(["sh", "-ec", zig.PROBE, "_", *arguments, *flags], log)
+
+    return _probed(builder, root, digest.text_sha256(compiler, links), flags, profile, probe)
+
+
+def _probed(
+    builder: Builder,
+    root: Path,
+    identity: str,
+    flags: Sequence[str],
+    profile: BoardProfile,
+    probe: Callable[[Path, Builder], None],
+) -> Builder:
+    """The builder with a toolchain, which is asked once what it is: `probe` fills its folder."""
+    _require_mountable(builder, root, profile)
+
+    def with_toolchain(folder: Path) -> Builder:
+        toolchain = ExternalToolchain(root=root, programs=folder / BIN, identity=identity)
+        return _with_place(builder, toolchain)
+
+    key = digest.text_sha256(builder.id, identity, str(root), *flags)[:32]
+    cached = builder.cache / "toolchains" / key
     if not cached.is_dir():
         with cached_folder(cached) as folder:
-            # Programs are written first: the probe runs the compiler as the build does.
-            _write_programs(folder / "bin", programs, profile.abi.triplet, identity)
-            probing = _with_place(builder, toolchain(folder))
-            argv = ["sh", "-ec", PROBE, "_", profile.abi.triplet, str(builder.path(folder))]
-            probing.run([*argv, *flags], log)
+            probe(folder, with_toolchain(folder))
             _require_usable(_read_facts(folder), profile)
     # Boards with the same flags share a toolchain, and may still ask for more of it.
     _require_usable(_read_facts(cached), profile)
-    return _with_place(builder, toolchain(cached))
+    return with_toolchain(cached)
 
 
 def with_own_compiler(builder: Builder) -> Builder:
@@ -134,8 +189,8 @@ def locate(external: Path, profile: BoardProfile) -> Programs:
     if len({compiler.resolve() for compiler in compilers}) != 1:
         raise _unusable(
             profile,
-            "names several compilers" if compilers else "has no GCC for this board",
-            f"expected: one {external}/bin/{MACHINE[profile.abi.arch]}-…-gcc",
+            "names several compilers" if compilers else "has no GCC for this board, and no zig",
+            f"expected: one {external}/bin/{MACHINE[profile.abi.arch]}-…-gcc, or {external}/zig",
             f"found: {', '.join(compiler.name for compiler in compilers) or 'none'}",
             next="name the compiler itself, or a Yocto SDK's environment-setup file, in "
             f"toolchain.external of board_profiles/{profile.name}.toml",
@@ -210,11 +265,12 @@ def _identity(programs: Programs) -> str:
     """
     content = hashlib.sha256()
     for folder, folders, files in os.walk(programs.root):
-        folders.sort()
+        folders[:] = sorted({*folders} - {"__pycache__"})  # whose sizes tell where it lies
         for name in sorted(files):
             path = Path(folder, name)
             status = path.lstat()
-            content.update(f"{path} {status.st_size} {status.st_mode}\n".encode())
+            inside = path.relative_to(programs.root)
+            content.update(f"{inside} {status.st_size} {status.st_mode}\n".encode())
             if path in (programs.gcc, programs.gxx) or name in DECISIVE:
                 content.update(digest.file_sha256(path).encode() if path.is_file() else b"absent")
     return digest.text_sha256(content.hexdigest(), str(programs.sysroot))
@@ -239,17 +295,10 @@ def compiler_facts(toolchain: ExternalToolchain) -> CompilerFacts:
 
 
 def _read_facts(folder: Path) -> CompilerFacts:
-    def text(name: str) -> str:
-        path = folder / name
-        raw = path.read_bytes()[:PROBE_BYTES] if path.is_file() else b""
-        return raw.decode(errors="replace").strip()
-
-    macros = dict(
-        line.split(maxsplit=2)[1:]
-        for line in text("macros").splitlines()
-        if len(line.split(maxsplit=2)) == 3
-    )
-    defaults = text("defaults")
+    if (folder / zig.FOLDER).is_dir():
+        return _zig_facts(folder / zig.FOLDER)
+    text = partial(_text_in, folder)
+    macros, defaults = _macros(text("macros")), text("defaults")
     release = macros.get("_GLIBCXX_RELEASE", "")
     glibc = (macros.get("__GLIBC__"), macros.get("__GLIBC_MINOR__"))
     return CompilerFacts(
@@ -264,8 +313,73 @@ def _read_facts(folder: Path) -> CompilerFacts:
     )
 
 
+def _zig_facts(folder: Path) -> CompilerFacts:
+    text = partial(_text_in, folder)
+    return CompilerFacts(
+        machine=text("target"),
+        version=text("version"),
+        sysroot=EMPTY,
+        libc="",
+        float_abi="hard",
+        libstdcxx=None,
+        glibc=None,
+        problem=text("problem"),
+        clang=_macros(text("defaults")).get("__clang_major__", "0"),
+    )
+
+
+def _text_in(folder: Path, name: str) -> str:
+    path = folder / name
+    raw = path.read_bytes()[:PROBE_BYTES] if path.is_file() else b""
+    return raw.decode(errors="replace").strip()
+
+
+def _macros(definitions: str) -> dict[str, str]:
+    words = (line.split(maxsplit=2) for line in definitions.splitlines())
+    return {parts[1]: parts[2] for parts in words if len(parts) == 3}
+
+
 def _require_usable(facts: CompilerFacts, profile: BoardProfile) -> None:
+    if facts.clang:
+        _require_zig(facts, profile)
+    else:
+        _require_gcc(facts, profile)
+    if facts.problem:
+        soft = facts.float_abi == "soft"
+        raise _unusable(
+            profile,
+            "cannot link a program for this board",
+            f"default float ABI: {facts.float_abi}; the board needs hard" if soft else "",
+            f"flags: {' '.join(compiler_flags(profile))}",
+            *facts.problem.splitlines()[-5:],
+            next=f"use a toolchain for hard floats, as {profile.abi.triplet}" if soft else None,
+        )
+
+
+def _require_zig(facts: CompilerFacts, profile: BoardProfile) -> None:
+    numbers = [int(part) for part in facts.version.split(".")[:2] if part.isdecimal()]
+    if tuple(numbers) < zig.OLDEST:
+        oldest = ".".join(map(str, zig.OLDEST))
+        raise _unusable(
+            profile,
+            "is too old" if numbers else "does not run",
+            f"expected: zig {oldest} or newer",
+            f"found: {facts.version or 'no answer'}",
+            next="pip install --target=FOLDER ziglang brings a newer one, in FOLDER/ziglang",
+        )
+
+
+def _require_gcc(facts: CompilerFacts, profile: BoardProfile) -> None:
     machine = MACHINE[profile.abi.arch]
+    if profile.libc.family is LibcFamily.MUSL:
+        raise _unusable(
+            profile,
+            "is no compiler for the board's C library",
+            "expected: zig, which brings musl",
+            f"found: a GCC for {facts.machine}",
+            next="name zig, or take toolchain.external out: the builder's own GCC makes static "
+            "programs, which need no C library of the board",
+        )
     if not facts.machine.startswith(machine) or "linux-gnu" not in _gnu(facts.machine):
         raise _unusable(
             profile,
@@ -280,8 +394,8 @@ def _require_usable(facts: CompilerFacts, profile: BoardProfile) -> None:
             "is too old" if major.isdecimal() else "is no GCC",
             f"expected: GCC {OLDEST_GCC} or newer",
             f"found: {facts.version or 'Clang'}",
-            next="use a newer one, or link programs of your own against the SDK's C API, which "
-            "serves any compiler: invoke sdk",
+            next="use a newer one, or zig, or link programs of your own against the SDK's C API, "
+            "which serves any compiler: invoke sdk",
         )
     neon32 = profile.abi.arch is Arch.ARMHF and profile.runtime.kernels is Kernels.NEON
     if neon32 and int(major) < OLDEST_FOR_NEON:
@@ -291,16 +405,6 @@ def _require_usable(facts: CompilerFacts, profile: BoardProfile) -> None:
             f"expected: GCC {OLDEST_FOR_NEON} or newer, or runtime.kernels = 'stock'",
             f"found: {facts.version}, runtime.kernels = 'neon'",
             next=f"write runtime.kernels = 'stock' into board_profiles/{profile.name}.toml",
-        )
-    if facts.problem:
-        soft = facts.float_abi == "soft"
-        raise _unusable(
-            profile,
-            "cannot link a program for this board",
-            f"default float ABI: {facts.float_abi}; the board needs hard" if soft else "",
-            f"flags: {' '.join(compiler_flags(profile))}",
-            *facts.problem.splitlines()[-5:],
-            next=f"use a toolchain for hard floats, as {profile.abi.triplet}" if soft else None,
         )
 
 

@@ -42,6 +42,7 @@ LIBEDGE = "libedge"
 PROGRAM = DEFAULT_PROGRAM.name
 CxxLibrary = Literal["compiler", "debian"]
 SDK_PACKAGES = (SDK, LIBEDGE)
+OLDEST_MUSL = (1, 2)  # before, 32-bit boards had times of 32 bits
 # Of the first Debian for 32-bit ARM with a floating-point unit; the first glibc for 64-bit ARM.
 OLDEST_SDK_LIBC = {Arch.ARMHF: (2, 13), Arch.ARM64: (2, 17)}
 EDGECTL = "edgectl"
@@ -163,19 +164,23 @@ def library_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
 
 
 def require_sdk_libc(profile: BoardProfile, next: str) -> None:
-    """Raises UserError for a board without glibc, or with an older one than an SDK needs."""
-    if profile.libc.family is not LibcFamily.GLIBC:
+    """Raises UserError for a board with an older C library than an SDK needs, or with musl and no
+    compiler for that."""
+    libc = profile.libc
+    if libc.family is LibcFamily.MUSL and profile.toolchain.external is None:
         raise UserError(
             f"board '{profile.name}'",
-            f"has {profile.libc.family}, the libraries of an SDK need glibc",
-            next=next,
+            "has musl, for which the builder's own GCC makes static programs alone",
+            facts=["expected: toolchain.external names zig, which brings musl", "found: none"],
+            next="pip install --target=FOLDER ziglang, and write toolchain.external = "
+            f"'FOLDER/ziglang' into board_profiles/{profile.name}.toml; or {next}",
         )
-    number = OLDEST_SDK_LIBC[profile.abi.arch]
-    if profile.libc.version < number:
+    number = OLDEST_MUSL if libc.family is LibcFamily.MUSL else OLDEST_SDK_LIBC[profile.abi.arch]
+    if libc.version < number:
         oldest = ".".join(map(str, number))
         raise UserError(
             f"board '{profile.name}'",
-            f"has glibc {profile.libc.floor}, an SDK needs {oldest} or newer",
+            f"has {libc.family} {libc.floor}, an SDK needs {oldest} or newer",
             next=next,
         )
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -32,9 +32,9 @@ from edgewright.base.workspace import SETTINGS, Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.cores import core_facts
-from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage
+from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage, Toolchain
 from edgewright.board.symbol_store import SYMBOLS, store_symbols
-from edgewright.build import container, packages
+from edgewright.build import container, packages, zig
 from edgewright.build.bill import (
     LICENCE_FILES,
     compiler_packages,
@@ -116,8 +116,30 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
 
     Raises UserError for whatever the user can mend; nothing is packaged then.
     """
+    request = _without_zig(request)
     with alone(request.out):
         return _build(request, Stages(progress))
+
+
+def _without_zig(request: BuildRequest) -> BuildRequest:
+    """zig compiles what others link; the programs of a release are static, and the builder's own
+    GCC's: nothing that they do on a board was tried by zig.
+
+    Raises UserError for programs of the user's, which are linked with the libraries of an SDK.
+    """
+    profile = request.profile
+    external = profile.toolchain.external
+    if external is None or zig.program_in(Path(external)) is None:
+        return request
+    if request.workspace.settings.programs:
+        raise UserError(
+            f"board '{profile.name}': toolchain {external}",
+            "builds no programs of your own into a release",
+            facts=[f"found: [programs] in {SETTINGS}"],
+            next=f"take [programs] out of {SETTINGS}, and link them with the SDK: "
+            f"invoke sdk --board={profile.name}",
+        )
+    return replace(request, profile=profile.model_copy(update={"toolchain": Toolchain()}))
 
 
 def alone(out: BoardBuild) -> AbstractContextManager[None]:
@@ -253,9 +275,8 @@ def rendered(
     templates = workspace.resources.toolchains
     if builder.toolchain is None:
         return toolchain.render(profile, templates, path)
-    facts = compiler_facts(builder.toolchain)
-    major = facts.version.partition(".")[0]
-    return toolchain.render(profile, templates, path, gcc_version=major, libraries=facts.libraries)
+    compiler = compiler_facts(builder.toolchain).compiler
+    return toolchain.render(profile, templates, path, compiler=compiler)
 
 
 def kernels_tile(profile: BoardProfile) -> TileName | None:

@@ -121,6 +121,7 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
                 version=runtime_version().version,
                 operators=request.operators,
                 ops_config_sha256=digest.file_sha256(ops_config),
+                libc_family=profile.libc.family.value,
                 libc_floor=profile.libc.floor,
                 execution_providers=tuple(p.value for p in profile.runtime.execution_providers),
             ),

@@ -25,7 +25,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder, update_file
 from edgewright.base.schema import Document
 from edgewright.board.elf import ElfFacts, read_elf
-from edgewright.board.profile import Arch, BoardProfile
+from edgewright.board.profile import Arch, BoardProfile, LibcFamily
 from edgewright.build import packages
 from edgewright.build.evidence import write_wheel_provenance
 from edgewright.model.convert.ops import parse_config
@@ -39,7 +39,9 @@ LIBRARY = "libonnxruntime.so.1"
 HEADER = "include/onnxruntime/onnxruntime_c_api.h"
 PYTHON = ">=3.7"
 MACHINES = {Arch.ARMHF: "armv7l", Arch.ARM64: "aarch64"}
-OLDEST_MANYLINUX = (2, 17)  # pip knows no older one for these machines
+# By family of the C library: what pip calls a wheel for it, and the oldest that it knows for these
+# machines.
+PLATFORMS = {LibcFamily.GLIBC: ("manylinux", (2, 17)), LibcFamily.MUSL: ("musllinux", (1, 1))}
 # Of what PEP 600 lets a wheel expect, what C programs need.
 MANYLINUX_LIBRARIES = frozenset(
     {
@@ -47,6 +49,10 @@ MANYLINUX_LIBRARIES = frozenset(
         *("ld-linux-armhf.so.3", "ld-linux-aarch64.so.1"),
     }
 )
+PLATFORM_LIBRARIES = {
+    LibcFamily.GLIBC: MANYLINUX_LIBRARIES,
+    LibcFamily.MUSL: frozenset({"libc.so"}),
+}
 NOT_IN_A_WHEEL = frozenset({packages.LIBEDGE, *packages.LIBRARIES})  # parts of an SDK's libedge
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip file can hold
 MEMBER = re.compile(
@@ -141,7 +147,8 @@ def _bill(sdk: Sdk) -> bytes:
 def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
     """The wheel of an SDK. Raises UserError if its header is another one than `code` expects."""
     require_places(code / "_api.py", sdk.folder / HEADER)
-    library = sdk.folder / f"lib/libonnxruntime.so.{sdk.manifest.runtime.version}"
+    runtime = sdk.manifest.runtime
+    library = sdk.folder / f"lib/libonnxruntime.so.{runtime.version}"
     facts = read_elf(library)
     package = {
         path.relative_to(code).as_posix(): path.read_bytes()
@@ -152,7 +159,8 @@ def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
         "board": sdk.manifest.board,
         "core": profile.cpu.core,
         "instructions": instructions(facts),
-        "libc_floor": sdk.manifest.runtime.libc_floor,
+        "libc_family": runtime.libc_family,
+        "libc_floor": runtime.libc_floor,
         "sdk": sdk.id,
         "models": [model.name for model in sdk.manifest.models],
         "operators": operators_of(sdk),
@@ -160,7 +168,7 @@ def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
     package["build.json"] = (json.dumps(about, indent=1, sort_keys=True) + "\n").encode()
     package[LIBRARY] = library.read_bytes()
     version = _version(sdk, package)
-    platform = platform_tag(facts, sdk.manifest.runtime.libc_floor, profile.abi.arch)
+    platform = platform_tag(facts, profile.libc.family, runtime.libc_floor, profile.abi.arch)
     info = f"{PACKAGE}-{version}.dist-info"
     content = {f"{PACKAGE}/{name}": data for name, data in package.items()}
     content[f"{info}/METADATA"] = _metadata(sdk, version).encode()
@@ -196,16 +204,17 @@ def _version(sdk: Sdk, package: Mapping[str, bytes]) -> str:
     return f"{sdk.manifest.runtime.version}+{label}.w{content.hexdigest()[:8]}"
 
 
-def platform_tag(facts: ElfFacts, floor: str, arch: Arch) -> str:
+def platform_tag(facts: ElfFacts, family: LibcFamily, floor: str, arch: Arch) -> str:
     """`manylinux_2_31_armv7l` if that is true of a library; else `linux_armv7l`."""
+    name, oldest = PLATFORMS[family]
     number = tuple(int(part) for part in floor.split("."))
     newest = facts.highest("GLIBC")
     true = (
-        number >= OLDEST_MANYLINUX
-        and set(facts.needed) <= MANYLINUX_LIBRARIES
+        number >= oldest
+        and set(facts.needed) <= PLATFORM_LIBRARIES[family]
         and (newest is None or newest.number <= number)
     )
-    kind = f"manylinux_{number[0]}_{number[1]}" if true else "linux"
+    kind = f"{name}_{number[0]}_{number[1]}" if true else "linux"
     return f"{kind}_{MACHINES[arch]}"
 
 

@@ -22,6 +22,7 @@ from edgewright.board.catalogue import board_names
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages, pipeline
 from edgewright.build import sdk as sdks
+from edgewright.build.external_toolchain import with_external_toolchain
 from edgewright.build.wheel import LIBRARY
 from edgewright.cli import build_screens, screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
@@ -437,7 +438,7 @@ def sdk(
     )
     with screens.progress(ERR) as progress:
         built = load_sdk(sdks.build_sdk(request, progress).folder)
-    builder = container.choose("auto", workspace(), log)
+    builder = with_external_toolchain(container.choose("auto", workspace(), log), profile, log)
     with screens.waiting(ERR, f"count the SDK's example, {counted.board}"):
         cost = sdk_cost.measure(built, program, profile, builder, workspace().resources)
     tables = [_sdk_table(cost)]

@@ -37,7 +37,7 @@ echo "bits $(head -c 5 /bin/sh | tail -c 1 | tr '\001\002' '12')"
 echo "features $(grep -m 1 '^Features' /proc/cpuinfo)"
 echo "memory $(grep '^MemTotal' /proc/meminfo)"
 echo "space $(df -P -k "$at" | tail -n 1)"
-for ld in /lib/ld-linux* /lib64/ld-linux*; do
+for ld in /lib/ld-linux* /lib64/ld-linux* /lib/ld-musl-*; do
     [ -e "$ld" ] || continue
     echo "loader ${ld##*/}"
     echo "libc $("$ld" --version 2>/dev/null | head -n 1)"

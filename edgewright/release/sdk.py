@@ -97,7 +97,11 @@ class SdkRuntime(Part):
         default="models", exclude_if=lambda choice: choice == "models"
     )
     ops_config_sha256: Sha256
-    libc_floor: str  # no newer glibc is needed
+    # As the choice above.
+    libc_family: Literal["glibc", "musl"] = Field(
+        default="glibc", exclude_if=lambda family: family == "glibc"
+    )
+    libc_floor: str  # no newer one of it is needed
     execution_providers: tuple[str, ...]
 
 

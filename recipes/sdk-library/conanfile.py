@@ -4,7 +4,7 @@ A shared library and one object in an archive. Both carry the C++ runtime that t
 with, and show nothing but what `exports` names, so that a program of another compiler, with another
 C++ runtime, links and runs. Of the C library they need what the option `libc_floor` had: `stubs.py`
 has the shared library bind to that version, and `compat.c` defines what the objects call and it
-lacked.
+lacked. zig compiles for that very version, and has stubs of its own.
 """
 
 import os
@@ -19,10 +19,14 @@ LOADERS = {"armv7hf": "ld-linux-armhf.so.3", "armv8": "ld-linux-aarch64.so.1"}
 # glibc 2.34 took threads and dlopen into libc.so.6; before, they were libraries of their own.
 MERGED, ONCE_SEPARATE = (2, 34), ("libpthread.so.0", "libdl.so.2")
 THREAD_OBJECTS = (2, 18)  # before, glibc left their destructors to others: see compat.c
+# The C++ runtime, by Conan's name of the compiler: GCC's, and zig's, which is Clang.
+CXX_RUNTIMES = {
+    "gcc": ("libstdc++.a", "libgcc.a", "libgcc_eh.a"),
+    "clang": ("libc++.a", "libc++abi.a", "libunwind.a", "libcompiler_rt.a"),
+}
 COMPAT_FLAGS = "-std=c11 -Os -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections"
 LINK_FLAGS = (
     "-shared",
-    "-nodefaultlibs",
     "-Wl,--version-script=exports.map",
     "-Wl,--gc-sections",
     "-Wl,-Bsymbolic",
@@ -63,6 +67,10 @@ class SdkLibrary:
         return parse_version(str(self.options.libc_floor))
 
     @property
+    def _is_zig(self):
+        return self.settings.compiler == "clang"
+
+    @property
     def _linker_flags(self):
         """For a shared library with the objects inside, ours or one that others make."""
         return ["-Wl,-z,nodelete"] if self._floor < THREAD_OBJECTS else []
@@ -81,14 +89,21 @@ class SdkLibrary:
 
     def link_libraries(self, exports, archives, also=()):
         """Link both from archives, which may need each other; `also` goes in for their sake."""
-        compat = Path(self.python_requires["sdk-library"].path, "compat.c")
-        flags = f"{COMPAT_FLAGS} -Wall -Wextra -Werror -DGLIBC_FLOOR={self._floor[1]}"
-        self.run(f'{self._tool}gcc {flags} -c "{compat}" -o compat.o')
-        names = [*archives, *map(self._gcc_file, ("libstdc++.a", "libgcc.a", "libgcc_eh.a"))]
-        objects = f"compat.o -Wl,--start-group {' '.join(map(str, names))} -Wl,--end-group"
+        names = [*archives, *map(self._gcc_file, CXX_RUNTIMES[str(self.settings.compiler)])]
+        group = f"-Wl,--start-group {' '.join(map(str, names))} -Wl,--end-group"
+        objects = f"{self._first_object()} {group}"
         roots = [f"-Wl,-u,{name}" for name in (*exports, *also)]
         self._link_shared(exports, roots, objects)
         self._link_archive(exports, roots, objects)
+
+    def _first_object(self):
+        """What the floor lacks, and `__dso_handle`."""
+        if self._is_zig:
+            return self._gcc_file("crtbegin.o")
+        compat = Path(self.python_requires["sdk-library"].path, "compat.c")
+        flags = f"{COMPAT_FLAGS} -Wall -Wextra -Werror -DGLIBC_FLOOR={self._floor[1]}"
+        self.run(f'{self._tool}gcc {flags} -c "{compat}" -o compat.o')
+        return "compat.o"
 
     def _link_shared(self, exports, roots, objects):
         save(self, "exports.map", f"{{ global: {'; '.join(exports)}; local: *; }};\n")
@@ -98,7 +113,8 @@ class SdkLibrary:
             # Pages are 4 KiB there; the linker's default of 64 KiB pads the file by as much.
             flags.append("-Wl,-z,max-page-size=4096")
         flags += self._linker_flags
-        inputs = f"{objects} {self._c_library()}"
+        # zig's stubs of the C library are among its default libraries.
+        inputs = objects if self._is_zig else f"{objects} -nodefaultlibs {self._c_library()}"
         self.run(f"{self._tool}gcc {' '.join(flags)} -o {self._library_file} {inputs}")
 
     def _c_library(self):
@@ -138,8 +154,9 @@ class SdkLibrary:
         self.run(f"{self._tool}gcc {' '.join(flags)} -o merged.o {objects}")
         symbols = self._answer(f"{self._tool}nm merged.o").splitlines()
         unique = [line.split()[-1] for line in symbols if line.split()[-2] == "u"]
-        save(self, "unique.txt", "".join(f"{name}\n" for name in unique))
-        self.run(f"{self._tool}objcopy --weaken-symbols=unique.txt merged.o")
+        if unique:  # of an empty list objcopy makes an error
+            save(self, "unique.txt", "".join(f"{name}\n" for name in unique))
+            self.run(f"{self._tool}objcopy --weaken-symbols=unique.txt merged.o")
         # Which library an object belongs to is the final link's to say: see compat.c.
         shown = (*exports, "__dso_handle")
         global_symbols = " ".join(f"--keep-global-symbol={name}" for name in shown)

@@ -75,8 +75,12 @@ long memory_kb(const char* line) {
 }
 
 int64_t heap_bytes() {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
   const struct mallinfo2 info = mallinfo2();  // of all arenas; mapped blocks are in none
   return static_cast<int64_t>(info.uordblks + info.hblkhd);
+#else
+  return 1024 * int64_t{memory_kb("RssAnon:")};  // whose allocator tells nothing
+#endif
 }
 
 }  // namespace edge

@@ -16,7 +16,8 @@ class About(NamedTuple):
     board: str
     core: str  # the processor's core, as GCC names it
     instructions: Sequence[str]  # of 32-bit ARM: what the processor must have
-    libc_floor: str  # no older glibc serves
+    libc_family: str  # glibc or musl
+    libc_floor: str  # no older one of it serves
     sdk: str  # id of the SDK that the library is of
     models: Sequence[str]
     operators: Sequence[str]  # `domain:Operator (opset n)`

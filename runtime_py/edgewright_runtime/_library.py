@@ -72,16 +72,24 @@ def require_machine(about: About, library: Machine | None, python: Machine | Non
         )
 
 
-def require_glibc(about: About, found: str | None) -> None:
-    """Raises ImportError if the C library is older than the wheel's floor, or none of GNU's."""
-    if found is None:
+def require_libc(about: About, found: str | None) -> None:
+    """Raises ImportError if the C library is of another family than the wheel's, or older.
+
+    `found` is the version of glibc, None where it is another one. musl does not tell its version.
+    """
+    needed = f"edgewright_runtime needs {about.libc_family} {about.libc_floor} or newer"
+    if (about.libc_family == "glibc") != (found is not None):
+        system = "another C library (musl?)" if found is None else f"glibc {found}"
+        other = "musl" if found is None else "glibc"
         raise ImportError(
-            f"edgewright_runtime needs glibc {about.libc_floor} or newer; this system has another "
-            "C library (musl?), for which there is no wheel"
+            f"{needed}; this system has {system}. Install the wheel of a board with "
+            f'libc.family = "{other}": invoke wheel --board=NAME'
         )
+    if found is None:
+        return
     if numbers(found) < numbers(about.libc_floor):
         raise ImportError(
-            f"edgewright_runtime needs glibc {about.libc_floor} or newer; this system has {found}. "
+            f"{needed}; this system has {found}. "
             f"Set libc.floor = \"{found}\" in the profile of board '{about.board}', then: "
             f"invoke wheel --board={about.board}"
         )
@@ -108,7 +116,7 @@ def load(about: About, path: str = LIBRARY) -> ctypes.CDLL:
     """Load the library. Raises ImportError, in words, where it cannot run."""
     library = machine_of(path)
     require_machine(about, library, machine_of("/proc/self/exe"))
-    require_glibc(about, glibc_version())
+    require_libc(about, glibc_version())
     if library and library.number == ARM:
         require_processor(about, *processor())
     try:

@@ -28,7 +28,7 @@ double now_ms();
 long memory_kb(const char* line);
 
 /// What is allocated and not freed, bytes, of all threads: exact, but for what the allocator keeps
-/// for each thread to hand out again (some KiB).
+/// for each thread to hand out again (some KiB). With musl: the memory that is no file's.
 int64_t heap_bytes();
 
 }  // namespace edge

@@ -14,7 +14,7 @@ import pytest
 from edgewright.base.errors import UserError
 from edgewright.board.catalogue import load_board
 from edgewright.board.elf import NeededVersion, read_elf
-from edgewright.board.profile import Arch
+from edgewright.board.profile import Arch, LibcFamily
 from edgewright.build import wheel as wheels
 from edgewright.build.wheel import (
     add_to_index,
@@ -177,14 +177,16 @@ def test_a_tag_is_given_only_where_it_is_true() -> None:
     facts = read_elf(ELF / "good-v8").model_copy(update={"needed": ("libc.so.6",), "versions": ()})
     newer = NeededVersion(library="libc.so.6", version="GLIBC_2.34", symbols=("x",))
 
-    def tag(floor: str, arch: Arch = Arch.ARMHF, **changes: object) -> str:
-        return platform_tag(facts.model_copy(update=changes), floor, arch)
+    def tag(floor: str, arch: Arch = Arch.ARMHF, family: str = "glibc", **changes: object) -> str:
+        return platform_tag(facts.model_copy(update=changes), LibcFamily(family), floor, arch)
 
     assert tag("2.28", Arch.ARM64) == "manylinux_2_28_aarch64"
     assert tag("2.18") == "manylinux_2_18_armv7l"
     assert tag("2.16") == "linux_armv7l"
     assert tag("2.31", needed=("libc.so.6", "libstdc++.so.6")) == "linux_armv7l"
     assert tag("2.31", versions=(newer,)) == "linux_armv7l"
+    assert tag("1.2", family="musl", needed=("libc.so",)) == "musllinux_1_2_armv7l"
+    assert tag("1.2", family="musl") == "linux_armv7l"  # needs glibc's libc.so.6
 
 
 def test_the_order_of_the_table_is_read_from_the_header() -> None:

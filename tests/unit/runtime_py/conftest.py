@@ -21,6 +21,7 @@ FACTS = {
     "board": "a53-som",
     "core": "cortex-a53",
     "instructions": ["ARMv8", "NEON", "VFPv4", "integer division"],
+    "libc_family": "glibc",
     "libc_floor": "2.17",
     "sdk": "0123456789abcdef",
     "models": ["cells"],

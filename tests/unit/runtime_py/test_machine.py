@@ -50,9 +50,28 @@ def test_a_library_that_does_not_load_is_told(make_package: MakePackage, tmp_pat
     assert refusal.endswith("pip install --force-reinstall edgewright-runtime")
 
 
-def test_musl_is_told(part: Callable[[str], Any]) -> None:
-    with pytest.raises(ImportError, match=r"needs glibc 2\.17 or newer; .*another C library"):
-        part("_library").require_glibc(part("_about").read(), None)
+@pytest.mark.parametrize(
+    ("family", "floor", "found", "message"),
+    [
+        ("glibc", "2.17", None, r"needs glibc 2\.17 or newer; .*another C library .*= \"musl\""),
+        ("musl", "1.2", "2.31", r"needs musl 1\.2 or newer; .*has glibc 2\.31\. .*= \"glibc\""),
+    ],
+)
+def test_another_c_library_is_told(
+    part: Callable[[str], Any], family: str, floor: str, found: str | None, message: str
+) -> None:
+    about = part("_about").read()._replace(libc_family=family, libc_floor=floor)
+
+    with pytest.raises(ImportError, match=message):
+        part("_library").require_libc(about, found)
+
+
+def test_a_wheel_for_musl_loads_where_no_glibc_tells_its_version(
+    part: Callable[[str], Any],
+) -> None:
+    about = part("_about").read()._replace(libc_family="musl", libc_floor="1.2")
+
+    part("_library").require_libc(about, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,156 @@
+"""zig in place of the builder's GCC: libraries for a board with musl, which Debian's musl loads.
+
+ONNX Runtime is compiled anew, which takes half an hour: these are tests of the night.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgewright.base import debs
+from edgewright.base.errors import UserError
+from edgewright.base.layout import user_cache
+from edgewright.board.elf import read_elf
+from edgewright.board.profile import BoardProfile, Libc, LibcFamily, Toolchain
+from edgewright.build import container
+from edgewright.build.external_toolchain import with_external_toolchain
+from edgewright.build.pipeline import BuildReport
+from edgewright.build.sdk import SdkReport
+from edgewright.build.supply import SUITE
+from edgewright.build.wheel import build_wheel
+from edgewright.release.sdk import load_sdk
+from tests.conftest import CheckGolden
+from tests.integration import test_sdk
+from tests.integration.test_sdk import (
+    LIBRARIES,
+    PROFILE,
+    REPO,
+    Case,
+    answers_as_edge_infer,
+    answers_of_edge_infer,
+    each_library,
+)
+
+pytestmark = [pytest.mark.docker, pytest.mark.nightly]
+case = test_sdk.case
+MUSL = Libc(family=LibcFamily.MUSL, floor="1.2")
+TARGET = ["-target", "arm-linux-musleabihf", "-mcpu=cortex_a53", "-O2"]
+
+
+@pytest.fixture(scope="module")
+def zig() -> Path:
+    """The folder of zig, in one place: its path is part of what a toolchain is known by."""
+    folder = user_cache() / "zig"
+    if not (folder / "ziglang" / "zig").is_file():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+        subprocess.run([*pip, "ziglang"], check=True)
+    return folder / "ziglang"
+
+
+def board(zig: Path, libc: Libc) -> BoardProfile:
+    return PROFILE.model_copy(
+        update={
+            "name": f"zig-{libc.family}-{libc.floor}".replace(".", "-"),
+            "toolchain": Toolchain(external=str(zig)),
+            "libc": libc,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def sdk(zig: Path) -> SdkReport:
+    return test_sdk.build(profile=board(zig, MUSL))
+
+
+@pytest.fixture(scope="module")
+def musl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a board with Debian's musl, which has Alpine's version."""
+    root = tmp_path_factory.mktemp("musl")
+    debs.unpack("musl", "armhf", SUITE, root, root / "debs.log")
+    if not (root / "lib").exists():
+        shutil.copytree(root / "usr" / "lib", root / "lib", symlinks=True)
+    return root
+
+
+@each_library
+def test_a_library_needs_musl_alone_and_shows_what_it_does_for_glibc(
+    sdk: SdkReport, check_golden: CheckGolden, library: str
+) -> None:
+    path = sdk.folder / LIBRARIES[library][0]
+    shown, _ = test_sdk.symbols_of(path, ".dynsym")
+
+    assert read_elf(path).needed == ("libc.so",)
+    assert not read_elf(path).versions
+    check_golden(test_sdk.exports(library), "".join(f"{name}\n" for name in sorted(shown)))
+
+
+def test_programs_answer_on_musl_as_the_host_does(
+    built: BuildReport, sdk: SdkReport, zig: Path, musl: Path, case: Case, tmp_path: Path
+) -> None:
+    """By the shared libraries, which the board's loader loads; and by the archives, without it."""
+    pictures = answers_of_edge_infer(built)
+    lib = sdk.folder / "lib"
+    flags = [*TARGET, f"-I{sdk.folder / 'include'}", f"-I{sdk.folder / 'include' / 'onnxruntime'}"]
+    shared = ["-dynamic", f"-L{lib}", "-ledge", "-lonnxruntime"]
+    static = ["-static", "-std=c++17", *(str(lib / f"lib{name}.a") for name in LIBRARIES)]
+    for command, source, linked in (
+        ("cc", "run.c", shared),
+        ("c++", "run.cpp", static),
+        ("cc", "classify.c", shared),
+        ("c++", "infer.cpp", static),
+    ):
+        program = tmp_path / source / Path(source).stem
+        program.parent.mkdir()
+        examples = sdk.folder / "examples"
+        argv = [str(zig / "zig"), command, *flags, str(examples / source), *linked]
+        subprocess.run([*argv, "-o", str(program)], check=True)
+        assert read_elf(program).interpreter == (
+            "/lib/ld-musl-armhf.so.1" if linked is shared else None
+        )
+        if source.startswith("run"):
+            case.is_answered_by(program, musl, sdk)
+        else:
+            answers_as_edge_infer(program, musl, case.model, sdk, pictures)
+
+
+def test_a_wheel_says_that_it_is_for_musl(sdk: SdkReport, zig: Path, tmp_path: Path) -> None:
+    code = REPO.resources.runtime_py / "edgewright_runtime"
+
+    wheel = build_wheel(load_sdk(sdk.folder), board(zig, MUSL), code, tmp_path)
+
+    assert wheel.platform == "musllinux_1_2_armv7l"
+
+
+def test_a_second_toolchain_makes_the_same_libraries(
+    zig: Path, sdk: SdkReport, tmp_path: Path
+) -> None:
+    """What is linked has no path of zig's own cache, which is another one each time."""
+    builder = container.choose("docker", REPO, tmp_path / "log")
+    profile = board(zig, MUSL)
+    first = with_external_toolchain(builder, profile, tmp_path / "log").toolchain
+    assert first
+    aside = first.programs.parent.with_suffix(".aside")
+    first.programs.parent.rename(aside)
+
+    second = with_external_toolchain(builder, profile, tmp_path / "log").toolchain
+
+    assert second
+    for path in sorted((aside / "zig").glob("*/*.[ao]")):
+        again = second.programs.parent / path.relative_to(aside)
+        assert again.read_bytes() == path.read_bytes(), path.name
+    shutil.rmtree(aside)
+
+
+def test_half_a_zig_is_refused_before_anything_is_built(zig: Path, tmp_path: Path) -> None:
+    half = tmp_path / "zig"
+    half.mkdir()
+    shutil.copy2(zig / "zig", half / "zig")
+    builder = container.choose("docker", REPO, tmp_path / "log")
+
+    with pytest.raises(UserError, match="cannot link a program for this board") as refused:
+        with_external_toolchain(builder, board(half, MUSL), tmp_path / "log")
+
+    assert "unable to find zig installation directory" in str(refused.value)
