@@ -373,10 +373,9 @@ def locked(
     after `patience_s` seconds `on_busy` is called, and may raise to give up instead.
     """
     while True:
-        make_folder(path.parent)
         # The lock belongs to the open file, and every caller opens its own: threads exclude each
         # other.
-        with path.open("a") as handle:
+        with _lock_file(path) as handle:
             if not wait_for(lambda: _flock(handle), patience_s):
                 if on_busy:
                     on_busy()
@@ -387,13 +386,22 @@ def locked(
                 return
 
 
-def _is_at(handle: IO[str], path: Path) -> bool:
+def _lock_file(path: Path) -> IO[bytes]:
+    """The file of a lock; its folder is mostly there, and is made where it is not."""
+    try:
+        return path.open("ab", buffering=0)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        return path.open("ab", buffering=0)
+
+
+def _is_at(handle: IO[bytes], path: Path) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle.fileno()), path.stat())
     return False
 
 
-def _flock(handle: IO[str]) -> bool:
+def _flock(handle: IO[bytes]) -> bool:
     """Lock a file, unless another one has it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

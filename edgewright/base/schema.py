@@ -42,6 +42,7 @@ class Part(BaseModel):
         frozen=True,
         alias_generator=lambda name: name.rstrip("_"),
         populate_by_name=True,
+        defer_build=True,
     )
 
 
@@ -65,14 +66,21 @@ class Foreign(Shown, Excerpt, strict=True, allow_inf_nan=False):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, int) and not -1 << 63 <= value < 1 << 64:
-            raise ValueError("expected a number of 64 bits")
-        texts = value if isinstance(value, tuple) else (value,)
-        is_long = any(isinstance(text, str) and len(text) > TEXT for text in texts)
-        if is_long and info.field_name not in cls.verbatim:
+    def _made_visible(cls, value: Any, info: ValidationInfo) -> Any:
+        """In place of that of `Shown`: Pydantic calls each validator for each field."""
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            if not -1 << 63 <= value < 1 << 64:
+                raise ValueError("expected a number of 64 bits")
+            return value
+        if info.field_name in cls.verbatim:
+            return value
+        shown = _visible(value)
+        texts = shown if isinstance(shown, tuple) else (shown,)
+        if any(isinstance(text, str) and len(text) > TEXT for text in texts):
             raise ValueError(f"expected at most {TEXT:,} characters")
-        return value
+        return shown
 
 
 def _visible(value: Any) -> Any:

@@ -302,10 +302,10 @@ def run(task: Task[Report], members: Sequence[Member], *, parallel: int, json: b
         board_ends[end.name] = _board_end(end, by_name[end.name], fault, task.command)
         if fault is None:
             assert end.result is not None
-            OUT.print(f"{end.name}: {task.line(end.result)}", soft_wrap=True)
+            OUT.write_line(f"{end.name}: {task.line(end.result)}")
             return
         faults[end.name] = fault
-        OUT.print(f"{end.name}: {fault.problem}", soft_wrap=True)
+        OUT.write_line(f"{end.name}: {fault.problem}")
         if fault.exit_code is ExitCode.BUG and end.raised:
             say("".join(traceback.format_exception(end.raised)))
 

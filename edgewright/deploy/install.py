@@ -474,13 +474,14 @@ def _first_answer(
     edgectl: Edgectl, release: Release, order: Order, reserve_bytes: int, progress: Progress
 ) -> PlanAnswer:
     """The board's plan; a board without `edgectl` gets it first."""
+    signed = signed_input(order.signature, release.document)
     try:
-        return edgectl.plan(order.input, reserve_bytes=reserve_bytes)
+        return edgectl.plan(signed, reserve_bytes=reserve_bytes)
     except AbsentError:
         progress.start("install edgectl")
         require_fit(edgectl.board, release, probe(edgectl.board, edgectl.root))
         install_edgectl(edgectl.board, edgectl.root, *_edgectl_of(release))
-        return edgectl.plan(order.input, reserve_bytes=reserve_bytes)
+        return edgectl.plan(signed, reserve_bytes=reserve_bytes)
 
 
 def _update_edgectl(

@@ -1,29 +1,30 @@
 """SSH by libssh2, for less processor time than Paramiko takes in Python.
 
 It is for checks of many boards: it knows keys and the agent, and neither passwords nor jump hosts.
-It gets one end of a socket pair in place of the board's socket, so that every byte passes through
-`Line` first and has its limits, and so that a call in C ends once it has read what was handed over.
-libssh2 judges no host key: whoever connects compares `host_key` before `log_in`.
+It has no limits of its own, and may read for ever within one call: a `WatchedLine` is ended under
+it. libssh2 judges no host key: whoever connects compares `host_key` before `log_in`.
 """
 
 import contextlib
-import os
 import re
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from ssh2 import session as ssh2
-from ssh2.error_codes import LIBSSH2_ERROR_EAGAIN as MUST_WAIT
-from ssh2.exceptions import SSH2Error
+from ssh2.exceptions import ChannelWindowFullError, SSH2Error
 
-from edgewright.deploy.line import NO_SERVER, Budget, EndlessAnswerError, Line, SilenceError
+from edgewright.deploy.line import (
+    NO_SERVER,
+    Budget,
+    SilenceError,
+    WatchedLine,
+)
 from edgewright.deploy.openssh import is_ready
 
-CHUNK = 32 * 1024  # at once: what a pair takes without waiting is several times as much
+CHUNK = 32 * 1024
 WAKE_SECONDS = 0.25
 
 # Nothing weaker than Paramiko asks for; a board that has none of these is Paramiko's.
@@ -48,6 +49,7 @@ HOST_KEYS = (
 # The package has no word of an exit by a signal, and takes it for 0: the board's shell tells.
 TELL_EXIT = "; echo edgewright: exit $? >&2"
 EXIT = re.compile(rb"edgewright: exit ([0-9]{1,3})\n\Z")
+BEFORE_BANNER = "Failed getting banner"  # libssh2's words for a line that ended before it
 # Refused, damaged or cut; TimeoutError and EndlessAnswerError are among them.
 LOST = (SSH2Error, OSError, EOFError)
 
@@ -56,31 +58,15 @@ class NoSessionError(Exception):
     """Board and libssh2 did not come to terms; Paramiko may."""
 
 
-class _Descriptor:
-    """An end of a socket pair that lives as long as libssh2 may write to it, to say goodbye.
+class Session:
+    """An SSH session over a line that is open, and watched.
 
-    The number of an end that was closed before could be another thread's socket by then.
+    libssh2 waits for the board in C, within `_waiting` alone: what it does where a channel is freed
+    has no limit.
     """
 
-    def __init__(self, end: socket.socket) -> None:
-        self._number = end.detach()
-
-    def fileno(self) -> int:
-        return self._number
-
-    def __del__(self) -> None:
-        os.close(self._number)
-
-
-class Session:
-    """An SSH session over a line that is open."""
-
-    def __init__(self, line: Line, host_key_algorithms: Sequence[str]) -> None:
+    def __init__(self, line: WatchedLine, host_key_algorithms: Sequence[str]) -> None:
         self.line = line
-        self._pair, end = socket.socketpair()
-        self._pair.setblocking(False)
-        end.setblocking(False)
-        self._end = _Descriptor(end)
         self._session = ssh2.Session()
         self._session.set_blocking(False)
         for method, names in METHODS.items():
@@ -97,20 +83,17 @@ class Session:
 
     def exchange_keys(self, *, banner_seconds: float, seconds: float) -> None:
         """Raises SilenceError, EndlessAnswerError and NoSessionError."""
-        self._idle = seconds
-        has_banner = False
         try:
-            self._session.handshake(self._end)  # says who we are
-            self._forward()
-            has_banner = b"SSH-" in self._receive(banner_seconds)
-            self._call(self._session.handshake, self._end)
-        except TimeoutError as silent:
-            problem = f"no key exchange within {seconds:g} s"
-            raise SilenceError(problem if has_banner else NO_SERVER) from silent
-        except EndlessAnswerError:
-            raise
-        except LOST as failed:
-            raise NoSessionError(str(failed)) from failed
+            with self._waiting(seconds, first=banner_seconds):
+                self._session.handshake(self.line)
+        except SSH2Error as failed:
+            if self.line.excess:
+                raise self.line.excess from failed
+            if not self.line.is_silent:
+                raise NoSessionError(self._session.last_error()) from failed
+            has_banner = BEFORE_BANNER not in self._session.last_error()
+            problem = f"no key exchange within {seconds:g} s" if has_banner else NO_SERVER
+            raise SilenceError(problem) from failed
 
     def log_in(
         self, user: str, keys: Sequence[str], own: Sequence[str], *, agent: bool, seconds: float
@@ -120,14 +103,14 @@ class Session:
         A key that cannot be read, for its passphrase say, is passed over.
         Raises SilenceError and EndlessAnswerError.
         """
-        self._idle = seconds
         by_file = self._session.userauth_publickey_fromfile
         try:
-            return (
-                any(self._is_let_in(by_file, user, path) for path in keys)
-                or (agent and self._agent_lets_in(user))
-                or any(self._is_let_in(by_file, user, path) for path in own)
-            )
+            with self._waiting(seconds):
+                return (
+                    any(self._is_let_in(by_file, user, path) for path in keys)
+                    or (agent and self._agent_lets_in(user))
+                    or any(self._is_let_in(by_file, user, path) for path in own)
+                )
         except TimeoutError as silent:
             raise SilenceError(f"no answer to the login within {seconds:g} s") from silent
 
@@ -142,10 +125,9 @@ class Session:
 
     def _is_let_in(self, attempt: Callable[..., int], *arguments: object) -> bool:
         try:
-            return bool(self._call(attempt, *arguments) == 0)
-        except (TimeoutError, EndlessAnswerError):
-            raise
-        except LOST:
+            return attempt(*arguments) == 0
+        except SSH2Error:
+            self._raise_limit()
             return False
 
     def run(
@@ -161,23 +143,23 @@ class Session:
         Raises TimeoutError after `idle` seconds of silence, EOFError for a connection that ended,
         and EndlessAnswerError.
         """
-        self._idle = idle
-        self.line.settimeout(idle)
         try:
-            channel, self._next_channel = self._next_channel or self._open(), None
-            self._call(channel.execute, command + TELL_EXIT)
-            answer = _Answer(channel)
-            self._send(answer, source, on_bytes, budget)
-            budget.end_sending()
-            while not answer.is_whole():
-                self._forward()
-                self._receive(idle)
-            self._call(channel.close)
-            code = EXIT.search(answer.errors)
-            errors = answer.errors[: code.start()] if code else answer.errors
-            return int(code[1]) if code else -1, bytes(answer.output), bytes(errors)
+            with self._waiting(idle):
+                channel = self._next_channel or self._session.open_session()
+                self._next_channel = None
+                channel.execute(command + TELL_EXIT)
+                answer = _Answer(channel)
+                self._send(answer, source, on_bytes, budget)
+                budget.end_sending()
+                self._receive(answer, budget)
+                # Dropbear ends where the next command begins before it has closed this one.
+                channel.close()
         except SSH2Error as lost:
+            self._raise_limit()
             raise EOFError(type(lost).__name__) from lost
+        code = EXIT.search(answer.errors)
+        errors = answer.errors[: code.start()] if code else answer.errors
+        return int(code[1]) if code else -1, bytes(answer.output), bytes(errors)
 
     def _send(
         self,
@@ -187,23 +169,73 @@ class Session:
         budget: Budget,
     ) -> None:
         """Feed standard input; stop early if the command ends early, its exit code says why."""
-        channel, moved = answer.channel, time.monotonic()
-        while chunk := source.read(CHUNK):
-            while chunk:
-                count: int = channel.write(chunk)[1]
-                self._forward()
-                chunk = chunk[count:]
-                moved = time.monotonic() if count else moved
-                budget.add_sent(count)
-                if on_bytes and count:
-                    on_bytes(count)
-                if chunk:  # the board takes no more yet, and may wait until we take some
-                    if answer.is_whole():
-                        return
-                    self._forward()
-                    # What the board writes meanwhile is no sign that it takes anything.
-                    self._receive(max(0, moved + self._idle - time.monotonic()))
-        self._call(channel.send_eof)
+        with self._not_waiting():
+            while chunk := source.read(CHUNK):
+                if not self._send_chunk(answer, chunk, on_bytes, budget):
+                    return
+        answer.channel.send_eof()
+
+    def _send_chunk(
+        self,
+        answer: "_Answer",
+        chunk: bytes,
+        on_bytes: Callable[[int], None] | None,
+        budget: Budget,
+    ) -> bool:
+        """Whether the command took all of it, and has not ended before."""
+        moved = time.monotonic()
+        while True:
+            count: int = answer.channel.write(chunk)[1]
+            chunk = chunk[count:]
+            budget.add_sent(count)
+            if on_bytes and count:
+                on_bytes(count)
+            if not chunk:
+                return True
+            moved = time.monotonic() if count else moved
+            # Half a packet is in the socket: libssh2 must be let send the rest before all else.
+            is_cut = self._session.block_directions() & ssh2.LIBSSH2_SESSION_BLOCK_OUTBOUND
+            # The board takes no more yet, and may wait until we take some. What it writes
+            # meanwhile is no sign that it takes anything.
+            if not is_cut and answer.is_whole():
+                return False
+            if time.monotonic() - moved > self._idle:
+                raise TimeoutError
+            # Not for long: reading may have brought what writing waits for.
+            events = select.POLLIN | (select.POLLOUT if is_cut else 0)
+            is_ready(self.line.fileno(), events, WAKE_SECONDS)
+
+    def _receive(self, answer: "_Answer", budget: Budget) -> None:
+        """The answer to its end; libssh2 holds it until then, or until it can hold no more."""
+        is_whole = False
+        while not is_whole:
+            with contextlib.suppress(ChannelWindowFullError):
+                answer.channel.wait_eof()
+            with self._not_waiting():
+                is_whole = answer.is_whole()
+            # The watch looks now and then.
+            budget.require(len(answer.output) + len(answer.errors))
+
+    @contextlib.contextmanager
+    def _waiting(self, idle: float, first: float | None = None) -> Iterator[None]:
+        """Calls of libssh2 wait for the board, which may be silent for `idle` seconds."""
+        self._idle = idle
+        self.line.wait(idle, first)
+        self._session.set_blocking(True)
+        try:
+            yield
+        finally:
+            self._session.set_blocking(False)
+            self.line.stop_waiting()
+
+    @contextlib.contextmanager
+    def _not_waiting(self) -> Iterator[None]:
+        """Within `_waiting`: calls of libssh2 end with what they can do at once."""
+        self._session.set_blocking(False)
+        try:
+            yield
+        finally:
+            self._session.set_blocking(True)
 
     @contextlib.contextmanager
     def attended(self) -> Iterator[None]:
@@ -216,12 +248,11 @@ class Session:
 
         def answer() -> None:
             with contextlib.suppress(*LOST):
-                self._next_channel = self._open()
+                with self._waiting(self._idle):
+                    self._next_channel = self._session.open_session()
                 while not done.is_set():
                     if is_ready(self.line.fileno(), select.POLLIN, WAKE_SECONDS):
-                        self._receive(0)
                         self._next_channel.read(CHUNK)
-                        self._forward()
 
         attendant = threading.Thread(target=answer)
         attendant.start()
@@ -233,35 +264,13 @@ class Session:
 
     def close(self) -> None:
         self.line.close()
-        self._pair.close()
 
-    def _open(self) -> Any:
-        return self._call(self._session.open_session)
-
-    def _call(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Call a function of libssh2 until it waits for the board no more."""
-        while (result := function(*arguments)) == MUST_WAIT:
-            self._forward()
-            self._receive(self._idle)
-        self._forward()
-        return result
-
-    def _receive(self, seconds: float) -> bytes:
-        """Hand over what the board sends next. Raises TimeoutError if it sends nothing."""
-        if not is_ready(self.line.fileno(), select.POLLIN, seconds):
+    def _raise_limit(self) -> None:
+        """What ended the line, if a limit did. Raises EndlessAnswerError and TimeoutError."""
+        if self.line.excess:
+            raise self.line.excess
+        if self.line.is_silent:
             raise TimeoutError
-        data = self.line.recv(CHUNK)
-        if not data:
-            raise EOFError("the board ended the connection")
-        self._pair.sendall(data)
-        return data
-
-    def _forward(self) -> None:
-        """Send what libssh2 has for the board."""
-        with contextlib.suppress(BlockingIOError):
-            while data := self._pair.recv(CHUNK):
-                while data:
-                    data = data[self.line.send(data) :]
 
 
 class _Answer:

@@ -1,12 +1,18 @@
 """The byte stream under SSH, within limits: a board may send for ever, or never answer.
 
-Paramiko itself has none: it takes what comes beyond a channel's window, a first line without end,
-any number of packets that mean nothing, and waits without end for the answer to some requests.
-All of it comes through here, so that bytes and time are counted once, whatever they are for.
+Paramiko and libssh2 have none: they take a first line without end, any number of packets that mean
+nothing, and wait without end for the answer to some requests. What Paramiko reads comes through a
+`Line`; libssh2 reads from the socket itself, of a `WatchedLine`, which a `Watch` ends at its
+limits. So bytes and time are counted once, whatever they are for.
 """
 
+import contextlib
 import math
+import socket
+import struct
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 ANSWER_BYTES = 4 << 20  # of one command; an answer about a golden image has some 200
@@ -14,6 +20,9 @@ LOGIN_BYTES = 1 << 20  # banners, key exchange and login
 SLOWEST = 4 << 10  # bytes a second; what a board takes more slowly counts as nothing
 LONGEST = 600.0  # seconds
 NO_SERVER = "does not answer as an SSH server"
+WATCH_SECONDS = 0.1  # between two looks at lines that C reads from
+# `tcpi_bytes_received` of Linux's `struct tcp_info`, since 4.1.
+TCP_INFO_BYTES, RECEIVED_AT = 136, 128
 
 
 def patience(idle: float) -> float:
@@ -33,14 +42,18 @@ class Budget:
     """Bytes that may still come, and seconds until they must be there."""
 
     def __init__(self, size: float, seconds: float) -> None:
-        self._size = self._room = size
+        self._size, self._sum = size, 0
         self._seconds = self._sending = seconds
         self._began = time.monotonic()
 
     def take(self, count: int) -> None:
         """Count what came. Raises EndlessAnswerError at a limit."""
-        self._room -= count
-        if self._room < 0:
+        self._sum += count
+        self.require(self._sum)
+
+    def require(self, size: int) -> None:
+        """Raises EndlessAnswerError if that many bytes are too many, or the time is over."""
+        if size > self._size:
             raise EndlessAnswerError(f"its answer has more than {self._size / (1 << 20):g} MiB")
         if time.monotonic() - self._began > self._sending:
             raise EndlessAnswerError(f"its answer has no end after {self._sending:.3g} s")
@@ -99,3 +112,97 @@ class Line:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class WatchedLine:
+    """A socket that C reads from, and that a `Watch` ends at the limits of its budget and patience.
+
+    It is shut down at its end, never closed: C may write to its number as long as it has the
+    socket, to say goodbye, and by then the number could be another thread's.
+    """
+
+    def __init__(self, tcp: socket.socket, seconds: float) -> None:
+        self._tcp = tcp
+        self.excess: EndlessAnswerError | None = None  # what ended it
+        self.is_silent = False  # this ended it
+        self._sum, self._moved = 0, 0.0  # bytes that the watch saw last, and when they changed
+        self.stop_waiting()
+        self.begin(Budget(LOGIN_BYTES, seconds))
+
+    def __del__(self) -> None:
+        self._tcp.close()
+
+    def fileno(self) -> int:
+        return self._tcp.fileno()
+
+    def begin(self, budget: Budget) -> None:
+        """What comes from now on belongs to another command."""
+        self._budget = budget, self.received()
+
+    def rest(self) -> None:
+        """Between commands time does not count."""
+        self.begin(Budget(LOGIN_BYTES, math.inf))
+
+    def wait(self, seconds: float, first: float | None = None) -> None:
+        """From now on it may be silent for so long, and until its first byte for `first`."""
+        self._patience = time.monotonic(), seconds, seconds if first is None else first
+
+    def stop_waiting(self) -> None:
+        self.wait(math.inf)
+
+    def end_at_limit(self) -> None:
+        received, moment = self.received(), time.monotonic()
+        if received != self._sum:
+            self._sum, self._moved = received, moment
+        (budget, before), (begun, seconds, first) = self._budget, self._patience
+        try:
+            budget.require(received - before)
+        except EndlessAnswerError as excess:
+            self.excess = excess
+        if moment - max(begun, self._moved) > (seconds if received else first):
+            self.is_silent = True
+        if self.excess or self.is_silent:
+            self.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # the board was quicker
+            self._tcp.shutdown(socket.SHUT_RDWR)
+
+    def received(self) -> int:
+        """Bytes that have come."""
+        facts = self._tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        received: int = struct.unpack_from("=Q", facts, RECEIVED_AT)[0]
+        return received
+
+
+class Watch:
+    """Looks after the lines that C reads from, in one thread for all, as long as there are any."""
+
+    def __init__(self) -> None:
+        self._lines = set[WatchedLine]()
+        self._alone = threading.Lock()
+        self._is_at_work = False
+
+    @contextlib.contextmanager
+    def over(self, line: WatchedLine) -> Iterator[None]:
+        with self._alone:
+            self._lines.add(line)
+            if not self._is_at_work:
+                self._is_at_work = True
+                threading.Thread(target=self._work, daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._alone:
+                self._lines.discard(line)
+
+    def _work(self) -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            with self._alone:
+                if not self._lines:
+                    self._is_at_work = False
+                    return
+                lines = tuple(self._lines)
+            for line in lines:
+                line.end_at_limit()

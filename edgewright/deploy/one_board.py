@@ -61,9 +61,9 @@ def deploy(settings: DeploySettings, progress: Progress | None = None) -> Deploy
     it), and UserError for keys, known hosts and releases that cannot be used.
     """
     # Before the login: a board would not wait for a passphrase that somebody looks for.
-    settings.signing.signature_of(settings.release, emulated=settings.target.emulated)
+    signature = settings.signing.signature_of(settings.release, emulated=settings.target.emulated)
     with _connect(settings) as board:
-        return deploy_connected(board, settings, progress)
+        return _deploy_signed(board, settings, signature, progress or Progress())
 
 
 def _connect(settings: DeploySettings) -> AbstractContextManager[Board]:
@@ -81,8 +81,14 @@ def deploy_connected(
     board: Board, settings: DeploySettings, progress: Progress | None = None
 ) -> DeployReport:
     """`deploy` over a connection that is open. Raises TargetError, UserError."""
-    progress, release = progress or Progress(), settings.release
-    signature = settings.signing.signature_of(release, emulated=board.target.emulated)
+    signature = settings.signing.signature_of(settings.release, emulated=board.target.emulated)
+    return _deploy_signed(board, settings, signature, progress or Progress())
+
+
+def _deploy_signed(
+    board: Board, settings: DeploySettings, signature: bytes, progress: Progress
+) -> DeployReport:
+    release = settings.release
     root = release.manifest.deploy_root
     if board.target.emulated:
         edgectl = install.ensure_edgectl(board, root, release)

@@ -46,6 +46,8 @@ from edgewright.deploy.line import (
     EndlessAnswerError,
     Line,
     SilenceError,
+    Watch,
+    WatchedLine,
     patience,
 )
 from edgewright.deploy.openssh import is_ready
@@ -124,7 +126,7 @@ class Session(Protocol):
     """A login; by Paramiko here, by libssh2 in `libssh2`."""
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Line | WatchedLine:
         """What it runs over."""
 
     @property
@@ -404,7 +406,8 @@ def connect(
         session: Session | None = None
         if brief and password is None and importlib.util.find_spec("ssh2"):
             direct = _direct(target, ssh, _known_hosts(target, known_hosts))
-            session = _log_in_briefly(direct, target, limits, logins) if direct else None
+            watch = ssh.watch if ssh else Watch()
+            session = _log_in_briefly(direct, target, limits, watch, logins) if direct else None
         if session is None:
             final = _connection(target, limits, known_hosts)
             session = _log_in_along(_hops(final), target, limits, password, logins)
@@ -434,7 +437,11 @@ def _log_in_along(
 
 
 def _log_in_briefly(
-    direct: "_Direct", subject: Target, limits: Timeouts, logins: contextlib.ExitStack
+    direct: "_Direct",
+    subject: Target,
+    limits: Timeouts,
+    watch: Watch,
+    logins: contextlib.ExitStack,
 ) -> Session | None:
     """Log in by libssh2; None where it did not get in, for whatever reason: Paramiko may.
 
@@ -444,8 +451,8 @@ def _log_in_briefly(
 
     with contextlib.ExitStack() as closing:
         try:
-            line = _link(direct, limits)
-            closing.callback(line.close)
+            line = WatchedLine(_tcp(direct, limits), limits.all)
+            closing.enter_context(watch.over(line))
             session = libssh2.Session(line, direct.policy.in_order(libssh2.HOST_KEYS))
             closing.callback(session.close)
             session.exchange_keys(banner_seconds=limits.banner, seconds=limits.handshake)
@@ -619,6 +626,7 @@ class UserSsh:
     key_files: tuple[str, ...] = ()
     own_keys: tuple[str, ...] = ()  # tried where no other key lets in
     asks_agent: bool = False
+    watch: Watch = field(default_factory=Watch, compare=False)  # over all logins by libssh2
 
 
 def user_ssh() -> UserSsh:
@@ -789,6 +797,10 @@ def _link(connection: Any, limits: Timeouts) -> Line:
     if connection.gateway:
         line: Line = connection.open_gateway()
         return line
+    return Line(_tcp(connection, limits), limits.all)
+
+
+def _tcp(connection: Any, limits: Timeouts) -> socket.socket:
     address = (connection.host, int(connection.port))
     tcp = socket.create_connection(address, _tcp_limit(connection, limits))
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a command waits for an ACK
@@ -797,7 +809,7 @@ def _link(connection: Any, limits: Timeouts) -> Line:
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS)
     # A pulled cable is noticed; so is a board that takes nothing.
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_SECONDS * 1000))
-    return Line(tcp, limits.all)
+    return tcp
 
 
 def _tcp_limit(connection: Any, limits: Timeouts) -> float:

@@ -169,7 +169,10 @@ class SigningPolicy:
 
 def _written(path: Path) -> int:
     """When a file was written, in ns; 0 for none: `release.sign` may write it at any time."""
-    return path.stat().st_mtime_ns if path.exists() else 0
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _require_present(raw: bytes, subject: str) -> None:

@@ -1,5 +1,6 @@
 """Releases: content-addressed folders with a canonical manifest and a deterministic archive."""
 
+import functools
 import gzip
 import hashlib
 import io
@@ -231,6 +232,8 @@ class Identified(Protocol):
     @property
     def id(self) -> str: ...
 
+    def canonical(self) -> bytes: ...
+
 
 AnyManifest = TypeVar("AnyManifest", bound=Identified)
 
@@ -250,6 +253,11 @@ class Bundle(Generic[AnyManifest]):
     def parent(self) -> Path:
         """The folder that it lies in; `folder` may be `.`, whose parent by name is itself."""
         return self.folder.resolve().parent
+
+    @functools.cached_property
+    def document(self) -> bytes:
+        """Its manifest as it is signed; many boards get the same."""
+        return self.manifest.canonical()
 
     @property
     def archive(self) -> Path:

@@ -84,6 +84,11 @@ def test_arguments_streams_and_exit_code_arrive_as_they_are(board: Board) -> Non
     assert (result.stderr.splitlines()[-1], result.returncode) == ("err", 7)
 
 
+def test_commands_follow_each_other_at_once(board: Board) -> None:
+    for number in range(50):
+        assert board.run(["echo", str(number)], input=b"unread").stdout == f"{number}\n"
+
+
 def test_much_goes_both_ways_at_once(board: Board) -> None:
     data, sent = os.urandom(3_000_000), list[int]()
 

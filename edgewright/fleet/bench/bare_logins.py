@@ -20,17 +20,23 @@ def main(identity: str, parallel: int, command: str, ports: Sequence[int]) -> in
 
 
 def _run(identity: str, command: str, port: int) -> bytes:
+    # libssh2 writes to a line when it frees its session, which is therefore gone when this closes:
+    # by then the number could be another thread's line.
     with socket.create_connection(("127.0.0.1", port)) as line:
-        session = Session()
-        session.handshake(line)
-        session.userauth_publickey_fromfile("root", identity)
-        channel = session.open_session()
-        channel.execute(command)
-        answer = b""
-        while chunk := channel.read()[1]:
-            answer += chunk
-        session.disconnect()
-        return answer
+        return _answer(line, identity, command)
+
+
+def _answer(line: socket.socket, identity: str, command: str) -> bytes:
+    session = Session()
+    session.handshake(line)
+    session.userauth_publickey_fromfile("root", identity)
+    channel = session.open_session()
+    channel.execute(command)
+    answer = b""
+    while chunk := channel.read()[1]:
+        answer += chunk
+    session.disconnect()
+    return answer
 
 
 if __name__ == "__main__":

@@ -163,6 +163,21 @@ def test_an_honest_answer_of_the_same_size_arrives(board: Callable[[Answer], Boa
         assert (result.returncode, len(result.stdout)) == (3, len(content))
 
 
+def test_both_streams_arrive_in_small_parts(board: Callable[[Answer], Board]) -> None:
+    """What one call of libssh2 reads may belong to another: nobody waits for it then."""
+
+    def alternate(channel: paramiko.Channel, command: str) -> None:
+        for number in range(300):
+            channel.sendall_stderr(b"e%d\n" % number)
+            channel.sendall(b"o%d\n" % number)
+        end(channel)
+
+    result = board(alternate).run(["status"])
+
+    assert result.stdout.split() == [f"o{number}" for number in range(300)]
+    assert result.stderr.split()[:300] == [f"e{number}" for number in range(300)]
+
+
 # The second login, by OpenSSH
 
 
