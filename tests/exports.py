@@ -1,5 +1,6 @@
 """Small signed releases on their way into other updaters' formats."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -113,3 +114,20 @@ def export(
             slot=slot,
         )
     )
+
+
+def extract(archive: str, folder: Path) -> Path:
+    folder.mkdir()
+    check(["tar", "-xf", archive, "-C", str(folder)])
+    return folder
+
+
+def oci_bundle(release: Release, folder: Path) -> Path:
+    """A release's image, unpacked as runtimes take it; what it runs has no terminal."""
+    bundle = folder / "bundle"
+    layout = extract(export(release, Format.OCI, folder).file, folder / "layout")
+    check(["umoci", "unpack", "--image", f"{layout}:{release.id}", str(bundle)])
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"]["terminal"] = False
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle

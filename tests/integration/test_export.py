@@ -23,7 +23,15 @@ from edgewright.release import order
 from edgewright.release.manifest import Release, load_release
 from tests.boards import COMPATIBLE, documents
 from tests.checkout import ROOT
-from tests.exports import artifact_key, export, public_half, signed_release, speaking
+from tests.exports import (
+    artifact_key,
+    export,
+    extract,
+    oci_bundle,
+    public_half,
+    signed_release,
+    speaking,
+)
 from tests.signing import signer
 
 GOOD = ROOT / "tests" / "data" / "elf" / "good-v8"
@@ -45,12 +53,6 @@ def release(tmp_path: Path) -> Release:
 @pytest.fixture
 def key(tmp_path: Path) -> ArtifactKey:
     return artifact_key(tmp_path)
-
-
-def extract(archive: str, folder: Path) -> Path:
-    folder.mkdir()
-    check(["tar", "-xf", archive, "-C", str(folder)])
-    return folder
 
 
 def extract_image(image: str, folder: Path) -> None:
@@ -443,12 +445,7 @@ def test_rauc_writes_the_release_to_the_app_slot_that_is_not_booted(
 def test_an_oci_runtime_runs_the_demos_image(built: BuildReport, tmp_path: Path) -> None:
     release = load_release(built.folder)
     order.sign_release(release, signer())
-    bundle = tmp_path / "bundle"
-    layout = extract(export(release, Format.OCI, tmp_path).file, tmp_path / "layout")
-    check(["umoci", "unpack", "--image", f"{layout}:{release.id}", str(bundle)])
-    config = json.loads((bundle / "config.json").read_text())
-    config["process"]["terminal"] = False
-    (bundle / "config.json").write_text(json.dumps(config))
+    bundle = oci_bundle(release, tmp_path)
 
     name = unique_name("edgewright-image")
     ended = check(["runc", "--root", str(tmp_path / "runc"), "run", name], cwd=bundle)
