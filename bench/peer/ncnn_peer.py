@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-folder, param, weights, values, shape, runs = sys.argv[1:]
+folder, param, weights, source, shape, runs = sys.argv[1:]
 sys.path.insert(0, folder)
 
 import ncnn  # noqa: E402
@@ -20,11 +20,11 @@ net.opt.use_vulkan_compute = False
 net.load_param(param)
 net.load_model(ncnn.DataReaderFromEmpty() if weights == "-" else weights)
 channels, height, width = map(int, shape.split("x"))
-if values == "-":
+if source == "-":
     image = ncnn.Mat(width, height, channels)
     image.fill(0.01)
 else:
-    raw = memoryview(Path(values).read_bytes())
+    raw = memoryview(Path(source).read_bytes())
     image = ncnn.Mat(raw.cast("f", (channels, height, width))).clone()
 output = Path(param).read_text().split("\n")[-2].split()[5]
 for _ in range(int(runs)):
@@ -34,7 +34,9 @@ for _ in range(int(runs)):
         status, out = extractor.extract(output)
         assert status == 0, status
 os.getppid()
-for value in memoryview(out).tolist():
-    print(f"{value:.9g}")
+values = memoryview(out).tolist()
+for _ in range(out.dims - 1):  # of a map, rows of channels
+    values = [value for row in values for value in row]
+print("\n".join(f"{value:.9g}" for value in values))
 status_lines = Path("/proc/self/status").read_text().splitlines()
 print(next(line.split()[1] for line in status_lines if line.startswith("VmHWM:")))

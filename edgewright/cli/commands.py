@@ -107,6 +107,7 @@ GROUPS = (
             "board_bench": ("board",),
             "drift_bench": ("drift",),
             "fleet_bench": ("fleet",),
+            "gallery": ("networks",),
             "rollout_bench": ("rollout",),
         },
         default="instructions",

@@ -13,10 +13,13 @@ from edgewright.base.errors import UserError, near_miss
 from edgewright.base.files import make_folder, update_file
 from edgewright.base.layout import user_cache
 from edgewright.base.workspace import Settings, Workspace
+from edgewright.build import sdk as sdks
+from edgewright.build.wheel import LIBRARY
 from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
     OUT,
+    BoardName,
     Json,
     checkout,
     heavy,
@@ -27,9 +30,16 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.keys import signing_policy
-from edgewright.gallery.documents import BoardResult, Gallery, GalleryRow, HostResult
+from edgewright.gallery.documents import (
+    BoardResult,
+    Gallery,
+    GalleryRow,
+    HostResult,
+    NetworkCosts,
+)
 from edgewright.gallery.networks import NETWORKS, Network
 from edgewright.gallery.page import cells_of, with_table
+from edgewright.observe.peers import peers
 
 if TYPE_CHECKING:  # Fabric, ONNX Runtime and more: only who runs the gallery waits for them
     from edgewright.gallery.board_stages import BoardSettings
@@ -73,6 +83,57 @@ def gallery(
         write_document(document)
     else:
         OUT.print(_screen(document))
+
+
+@task
+def networks(
+    c: Context,
+    board: BoardName,
+    vs: Annotated[str, f"runtimes to count on the same networks: {', '.join(peers.NAMES)}"] = "",
+    json: Json = False,
+) -> None:
+    """Others' networks by the multiplication. Example: invoke bench.networks --board=a53-som"""
+    network_cost = heavy("network_cost", "gallery")
+    profile = profile_of(board)
+    names = peers.parse_names(vs, peers.NAMES, "peer")
+    sdk = sdks.SdkRequest(
+        profile=profile,
+        models=(),
+        operators="all",
+        workspace=workspace(),
+        jobs=os.cpu_count() or 1,
+    )
+    with screens.progress(ERR) as progress:
+        folder = sdks.build_sdk(sdk, progress).folder
+    request = network_cost.Request(
+        profile=profile,
+        workspace=workspace(),
+        library=folder / "lib" / LIBRARY,
+        peers=names,
+        log=workspace().build(board).logs / "networks.log",
+    )
+    costs: NetworkCosts = network_cost.measure(request, say)
+    if json:
+        write_document(costs)
+    else:
+        OUT.print(f"{board}: an inference on {costs.cpu}, 1 thread", markup=False)
+        OUT.print(_cost_table(costs))
+    network_cost.require_goals(costs)  # after the table, which says by how much
+
+
+def _cost_table(costs: NetworkCosts) -> Table:
+    table = Table("network", "runtime", "", box=None, pad_edge=False)
+    for column in ("M MACs", "M instructions", "a MAC", "goal"):
+        table.add_column(column, justify="right")
+    for cost in costs.networks:
+        goal = "" if cost.goal is None else f"{cost.goal / cost.macs:.2f}"
+        own = (f"{cost.instructions / 1e6:,.1f}", f"{cost.per_mac:.3f}", goal)
+        table.add_row(cost.network, "SDK", "INT8", f"{cost.macs / 1e6:,.0f}", *own)
+        for peer in cost.peers:
+            count = f"{peer.instructions / 1e6:,.1f}"
+            per_mac = f"{peer.instructions / cost.macs:.3f}"
+            table.add_row("", peer.runtime, peer.precision, "", count, per_mac, "")
+    return table
 
 
 def chosen_networks(names: Sequence[str]) -> list[Network]:

@@ -60,7 +60,7 @@ from edgewright.fleet.documents import (
     SiteWork,
 )
 from edgewright.fleet.inventory import Fleet
-from edgewright.gallery.documents import Gallery
+from edgewright.gallery.documents import Gallery, NetworkCosts
 from edgewright.lab.documents import LabStatus
 from edgewright.lab.proof.crashpoints import CrashReport
 from edgewright.lab.proof.lostwrites import LossReport, TeethReport
@@ -146,6 +146,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.fleet": FleetCosts,
     "bench.frames": FrameCosts,
     "bench.sdk": SdkCost,
+    "bench.networks": NetworkCosts,
     "bench.serve": ServeCost,
     "bench.startup": StartupReport,
     "bench.time": TimeEstimate,

@@ -12,8 +12,8 @@ from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress
 from edgewright.base.schema import read_record
 from edgewright.base.workspace import Workspace
+from edgewright.board.cores import ANY_CORE
 from edgewright.board.profile import Arch, BoardProfile
-from edgewright.board.symbols import read_symbols
 from edgewright.build import pipeline
 from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy import install, one_board
@@ -32,11 +32,10 @@ from edgewright.model.importer.classifier import CARD
 from edgewright.model.pack.golden import read_expected
 from edgewright.model.pack.task_golden import read_task_expected
 from edgewright.model.tasks.inference import Engine
-from edgewright.observe.count import counts, instructions
-from edgewright.observe.count.counts import Guest
-from edgewright.observe.count.instructions import MARKS, STEADY
+from edgewright.observe.count import instructions
+from edgewright.observe.count.instructions import STEADY
 from edgewright.observe.peers import peers
-from edgewright.observe.peers.compare import MARK
+from edgewright.observe.peers.contestant import Setup, count_runs, ort
 from edgewright.release import latest
 
 LARGE = 1 << 30  # bytes: the gallery tells what a release costs, and judges nothing
@@ -212,17 +211,15 @@ def _debian(model: Path, settings: BoardSettings) -> int:
     """Guest instructions of a steady inference of the same file in Debian's ONNX Runtime."""
     log = settings.workspace.build(settings.profile.name).logs / "debian.log"
     peer = peers.debian(Arch.ARMHF, log)
-    driver = peers.driver(settings.workspace, Arch.ARMHF, log)
     values = _first_input(model)
     with TemporaryDirectory(prefix="edgewright-gallery-") as scratch:
-        raw = Path(scratch) / "input"
-        values.tofile(raw)
-        shape = "x".join(map(str, values.shape))
-        argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw)]
-        guest = Guest(
+        setup = Setup(
+            workspace=settings.workspace,
             arch=Arch.ARMHF,
-            argv=[*argv, shape, peer.provider, str(MARKS)],
-            mark=read_symbols(driver).named(MARK)[0].address,
-            marks=MARKS,
+            cpu=ANY_CORE,
+            log=log,
+            shape=values.shape,
+            values=Path(scratch) / "input",
         )
-        return counts.count(guest, settings.workspace.resources).total(STEADY)
+        values.tofile(setup.values)
+        return count_runs(setup, ort(setup, peer, "INT8", model)).total(STEADY)

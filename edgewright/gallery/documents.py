@@ -75,3 +75,36 @@ class Gallery(Document):
     version: Literal[1] = 1
     board: str
     rows: tuple[GalleryRow, ...]
+
+
+class PeerCost(Part):
+    """Of a runtime of others."""
+
+    runtime: str
+    precision: Literal["INT8", "FP32"]
+    instructions: int
+
+
+class NetworkCost(Part):
+    """Of one network: a steady inference on one thread."""
+
+    network: str
+    source: str
+    side: int  # pixels of the input, which is a square
+    macs: int
+    instructions: int
+    goal: int | None  # instructions; null: none, as on 64-bit boards
+    peers: tuple[PeerCost, ...]
+
+    @property
+    def per_mac(self) -> float:
+        return self.instructions / self.macs
+
+
+class NetworkCosts(Document):
+    """`bench.networks`."""
+
+    version: Literal[1] = 1
+    board: str
+    cpu: str  # QEMU's model of it
+    networks: tuple[NetworkCost, ...]

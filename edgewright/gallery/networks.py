@@ -200,6 +200,25 @@ def _packed(name: str, wheel: Wheel, path: str, task: Task = "tensor", **more: o
     return Network.model_validate(content)
 
 
+def _in_full_size(name: str, library: Library, definition: str, side: int) -> Network:
+    request = ExportRequest(
+        library=library,
+        definition=definition,
+        opset=17,
+        shapes=((1, 3, side, side),),
+        labels=1000 if library == "timm" else 0,
+    )
+    wheels = (TIMM,) if library == "timm" else ()
+    return Network(name=name, source=Definition(request=request, wheels=wheels), task="tensor")
+
+
+# In the size that they are used in: what an inference costs does not hang on the weights.
+IN_FULL_SIZE: tuple[Network, ...] = (
+    _in_full_size("resnet18", "timm", "resnet18", 224),
+    _in_full_size("yolov8n-backbone", "edgewright", "yolov8n_backbone", 320),
+    _in_full_size("mobilenetv2", "timm", "mobilenetv2_100", 224),
+)
+
 _LITE0 = Definition(
     request=ExportRequest(
         library="efficientnet_lite_pytorch",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from edgewright.model.judge.pictures import draw_pictures
 from edgewright.model.train.export_request import ExportRequest
 from edgewright.model.train.segmenter import SmallUNet
-from edgewright.model.train.small_yolo import SmallYolo
+from edgewright.model.train.small_yolo import C2f, Conv, SmallYolo
 
 SEED = 0
 PICTURES = 32  # that statistics come from
@@ -98,11 +98,35 @@ class ColourUNet(SmallUNet):
         self.down1[0] = nn.Conv2d(3, first.out_channels, 3, padding=1, bias=False)
 
 
+class YoloV8Backbone(nn.Module):  # type: ignore[misc, unused-ignore]
+    """Images (1, 3, H, W) -> features (1, 256, H / 32, W / 32): the backbone of YOLOv8n, by its
+    `yolov8.yaml` at a depth of 1/3 and a width of 1/4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [Conv(3, 16, 3, 2)]
+        inputs = 16
+        for width, blocks in ((32, 1), (64, 2), (128, 2), (256, 1)):
+            layers += [Conv(inputs, width, 3, 2), C2f(width, blocks)]
+            inputs = width
+        self.stages = nn.Sequential(*layers)
+        self.squeeze, self.join = Conv(256, 128, 1), Conv(512, 256, 1)
+        self.pool = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        levels = [self.squeeze(self.stages(image))]
+        for _ in range(3):
+            levels.append(self.pool(levels[-1]))
+        features: Tensor = self.join(torch.cat(levels, 1))
+        return features
+
+
 OURS: Mapping[str, Callable[[], nn.Module]] = {
     "yolo": lambda: SmallYolo(labels=3),
     "unet": ColourUNet,
     "autoencoder": AutoEncoder,
     "keyword_spotter": KeywordSpotter,
+    "yolov8n_backbone": YoloV8Backbone,
 }
 
 

@@ -20,19 +20,23 @@ class Conv(nn.Sequential):  # type: ignore[misc, name-defined, unused-ignore]
 
 
 class C2f(nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
-    """Half of the channels goes by, half through a residual block; both come together."""
+    """Half of the channels goes by, half through residual blocks, one after the other; all that
+    came between them comes together."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, blocks: int = 1) -> None:
         super().__init__()
         half = channels // 2
         self.first = Conv(channels, channels, 1)
-        self.block = nn.Sequential(Conv(half, half), Conv(half, half))
-        self.last = Conv(channels + half, channels, 1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(Conv(half, half), Conv(half, half)) for _ in range(blocks)
+        )
+        self.last = Conv(channels + half * blocks, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        straight, residual = self.first(features).chunk(2, 1)
-        joint = torch.cat([straight, residual, residual + self.block(residual)], 1)
-        return self.last(joint)  # type: ignore[no-any-return, unused-ignore]
+        parts = [*self.first(features).chunk(2, 1)]
+        for block in self.blocks:
+            parts.append(parts[-1] + block(parts[-1]))
+        return self.last(torch.cat(parts, 1))  # type: ignore[no-any-return, unused-ignore]
 
 
 class SmallYolo(nn.Module):  # type: ignore[misc, name-defined, unused-ignore]

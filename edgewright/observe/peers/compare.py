@@ -17,24 +17,27 @@ from edgewright.base.layout import user_cache
 from edgewright.base.schema import Document, Part, read_record
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch
-from edgewright.board.symbols import read_symbols
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.session import class_probabilities
 from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.observe.count import counts
-from edgewright.observe.count.counts import Guest
-from edgewright.observe.count.instructions import MARKS, STEADY, InstructionReport, Program
+from edgewright.observe.count.instructions import STEADY, InstructionReport, Program
 from edgewright.observe.peers import peers
+from edgewright.observe.peers.contestant import (
+    Contestant,
+    Precision,
+    Setup,
+    count_runs,
+    ncnn,
+    ort,
+)
 from edgewright.observe.peers.fp32 import take_out_quantizers
-from edgewright.observe.peers.ncnn_model import write_ncnn
 from edgewright.observe.peers.peers import Peer
 
-Precision = Literal["INT8", "S8S8", "FP32"]
 PRECISIONS: tuple[Precision, ...] = ("INT8", "FP32")
 # XNNPACK has no convolution of unsigned bytes with a scale for each channel. Of the network as it
 # is its provider takes the softmaxes alone, whose scale XNNPACK then refuses: no session at all.
 XNNPACK_PRECISIONS: tuple[Precision, ...] = ("S8S8", "FP32")
-MARK = "edge_mark"
 Answer = TypeVar("Answer")
 
 
@@ -90,6 +93,17 @@ class Contest:
         """QEMU's model of the core, for all rows."""
         return self.program.program.cpu
 
+    def setup(self, values: Path) -> Setup:
+        """For all rows; `values` is the input's file."""
+        return Setup(
+            workspace=self.workspace,
+            arch=self.arch,
+            cpu=self.cpu,
+            log=self.log,
+            shape=read_card(self.onnx.parent / "card.json").input.shape,
+            values=values,
+        )
+
 
 def compare(contest: Contest, names: Sequence[str]) -> Comparison:
     """Run the named peers, in INT8 and FP32. Fetches those that are not in the cache."""
@@ -105,12 +119,13 @@ def compare(contest: Contest, names: Sequence[str]) -> Comparison:
             "S8S8": folder / "signed.onnx",
             "FP32": folder / "fp32.onnx",
         }
-        _write_changed(contest.onnx, make_signed, models["S8S8"])
-        limits = _write_changed(contest.onnx, take_out_quantizers, models["FP32"])
+        write_changed(contest.onnx, make_signed, models["S8S8"])
+        limits = write_changed(contest.onnx, take_out_quantizers, models["FP32"])
+        setup = contest.setup(folder / "input")
         peer_rows = [
-            _cached_row(contest, contestant)
+            _cached_row(contest, setup, contestant)
             for name in names
-            for contestant in _contestants(contest, name, models, limits, folder / "input")
+            for contestant in _contestants(setup, name, models, limits)
         ]
         rows = [first, *other_rows, *peer_rows]
     return _compared(contest, rows)
@@ -121,16 +136,16 @@ def compare_libraries(
 ) -> Comparison:
     """Shared libraries of ours, by name, and then the named peers, on the network in INT8 alone."""
     with tempfile.TemporaryDirectory(prefix="edgewright-peers-") as scratch:
-        raw = Path(scratch) / "input"
-        rows = [_our_row(contest.program, "edge-infer", raw)]
+        setup = contest.setup(Path(scratch) / "input")
+        rows = [_our_row(contest.program, "edge-infer", setup.values)]
         sysroot = peers.sysroot_of_peers(contest.arch, contest.log)
         for name, library in libraries.items():
             ours = Peer(name=name, arch=contest.arch, library=library, sysroot=sysroot)
             model = contest.program.program.model
-            rows.append(_cached_row(contest, _ort(contest, ours, "INT8", model, raw)))
+            rows.append(_cached_row(contest, setup, ort(setup, ours, "INT8", model)))
         for name in names:
             peer = peers.ORT_PEERS[name](contest.arch, contest.log)
-            rows.append(_cached_row(contest, _ort(contest, peer, "INT8", contest.onnx, raw)))
+            rows.append(_cached_row(contest, setup, ort(setup, peer, "INT8", contest.onnx)))
     return _compared(contest, rows)
 
 
@@ -144,10 +159,10 @@ def _compared(contest: Contest, rows: Sequence[Row]) -> Comparison:
     return Comparison(board=board, cpu=contest.cpu, model=model, rows=tuple(compared))
 
 
-def _write_changed(
+def write_changed(
     quantized: Path, change: Callable[[onnx.ModelProto], Answer], out: Path
 ) -> Answer:
-    """Returns what the change answers."""
+    """Write a changed copy of a network; returns what the change answers."""
     model = onnx.load(str(quantized))
     answer = change(model)
     onnx.checker.check_model(model)
@@ -180,84 +195,23 @@ def _our_row(counted: CountedProgram, runtime: str, raw: Path) -> Row:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Contestant:
-    """A runtime with a model, ready to run."""
-
-    runtime: str
-    library: Path
-    precision: Precision
-    argv: Sequence[str]  # the number of runs is put after it
-    files: Sequence[Path]  # that the counts depend on
-    bytes: int
-    dependency_bytes: int
-    mark: int = 0
-    mark_syscall: int | None = None
-    counts_nodes: bool = False  # with 0 runs
-
-
 def _contestants(
-    contest: Contest,
+    setup: Setup,
     name: str,
     models: Mapping[Precision, Path],
     limits: Mapping[str, float],
-    raw: Path,
-) -> Iterable[_Contestant]:
+) -> Iterable[Contestant]:
     if name == "ncnn":
         if limits:
-            yield _ncnn(contest, models["FP32"], "INT8", limits, raw)
-        yield _ncnn(contest, models["FP32"], "FP32", {}, raw)
+            yield ncnn(setup, models["FP32"], "INT8", limits)
+        yield ncnn(setup, models["FP32"], "FP32", {})
         return
     for precision in XNNPACK_PRECISIONS if name == "xnnpack" else PRECISIONS:
-        peer = peers.ORT_PEERS[name](contest.arch, contest.log)
-        yield _ort(contest, peer, precision, models[precision], raw)
+        peer = peers.ORT_PEERS[name](setup.arch, setup.log)
+        yield ort(setup, peer, precision, models[precision])
 
 
-def _ort(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> _Contestant:
-    driver = peers.driver(contest.workspace, contest.arch, contest.log)
-    shape = "x".join(map(str, _shape(contest)))
-    argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
-    argv.append(peer.provider)
-    return _Contestant(
-        runtime=peer.name,
-        counts_nodes=peer.provider != "CPU",
-        library=peer.library,
-        precision=precision,
-        argv=argv,
-        files=(driver, peer.library, model, raw),
-        bytes=peer.bytes,
-        dependency_bytes=peer.dependency_bytes,
-        mark=read_symbols(driver).named(MARK)[0].address,
-    )
-
-
-def _ncnn(
-    contest: Contest, fp32: Path, precision: Precision, limits: Mapping[str, float], raw: Path
-) -> _Contestant:
-    """The FP32 network, whose layers with limits are INT8: by the ranges of our quantizers."""
-    param, weights = (fp32.with_name(f"{precision}.{suffix}") for suffix in ("param", "bin"))
-    write_ncnn(fp32, param, weights, limits)
-    python = peers.ncnn(contest.arch, contest.log)
-    shape = "x".join(map(str, _shape(contest)[1:]))
-    script = contest.workspace.resources.peer_programs / "ncnn_peer.py"
-    argv = peers.ncnn_argv(python, script, param)
-    return _Contestant(
-        runtime="ncnn",
-        library=python.library,
-        precision=precision,
-        argv=[*argv, str(weights), str(raw), shape],
-        files=(script, python.library, param, weights, raw),
-        bytes=python.bytes,
-        dependency_bytes=python.dependency_bytes,
-        mark_syscall=peers.PLATFORMS[contest.arch].getppid,
-    )
-
-
-def _shape(contest: Contest) -> Sequence[int]:
-    return read_card(contest.onnx.parent / "card.json").input.shape
-
-
-def _cached_row(contest: Contest, contestant: _Contestant) -> Row:
+def _cached_row(contest: Contest, setup: Setup, contestant: Contestant) -> Row:
     """The row of a contestant; counts of the same files come from the cache."""
     key = digest.text_sha256(
         contestant.runtime, contest.cpu, *map(digest.file_sha256, contestant.files)
@@ -265,21 +219,13 @@ def _cached_row(contest: Contest, contestant: _Contestant) -> Row:
     path = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
     row = read_record(Row, path)
     if row is None:
-        row = _counted_row(contest, contestant)
+        row = _counted_row(contest, setup, contestant)
         write_file(path, row.model_dump_json())
     return row
 
 
-def _counted_row(contest: Contest, contestant: _Contestant) -> Row:
-    guest = Guest(
-        arch=contest.arch,
-        cpu=contest.cpu,
-        argv=[*contestant.argv, str(MARKS)],
-        mark=contestant.mark,
-        mark_syscall=contestant.mark_syscall,
-        marks=MARKS,
-    )
-    counted = counts.count(guest, contest.workspace.resources)
+def _counted_row(contest: Contest, setup: Setup, contestant: Contestant) -> Row:
+    counted = count_runs(setup, contestant)
     run = [counts.EMULATORS[contest.arch], "-cpu", contest.cpu, *contestant.argv]
     answer = process.check([*run, "1"]).stdout.split()
     # With 0 runs the driver prints the nodes that the provider took, and nothing if it took none.

@@ -1,8 +1,9 @@
 """Convert an FP32 ONNX network to ncnn's format: a text of layers and a file of weights.
 
-Covers what MobileViT and EfficientNet-Lite are made of. ncnn has no batch dimension, so a leading 1
-is dropped. Convolutions and fully connected layers can be INT8, as ncnn's own `ncnn2int8` makes
-them: signed bytes, a scale for each output of the weights, and one for what the layer reads.
+Covers what MobileViT, EfficientNet-Lite, ResNet and YOLOv8's backbone are made of. ncnn has no
+batch dimension, so a leading 1 is dropped. Convolutions and fully connected layers can be INT8, as
+ncnn's own `ncnn2int8` makes them: signed bytes, a scale for each output of the weights, and one for
+what the layer reads.
 """
 
 import struct
@@ -281,6 +282,16 @@ def _reduce_mean(network: _Network, node: NodeProto, attributes: _Attributes) ->
     return "Pooling", "0=1 4=1"
 
 
+def _slice(network: _Network, node: NodeProto, _: _Attributes) -> _Layer:
+    start, end, axis = (int(network.constant(node, place).item()) for place in (1, 2, 3))
+    step = int(network.constant(node, 4).item()) if len(node.input) > 4 else 1
+    shape, ncnn_axes = network.shape(node.input[0]), len(network.ncnn_shape(node.input[0]))
+    place = axis % len(shape) - (len(shape) - ncnn_axes)
+    _require(node, step == 1 and place >= 0, "with steps, or of batches")
+    first, last, _step = slice(start, end).indices(shape[axis])
+    return "Crop", f"-23309=1,{first} -23310=1,{last} -23311=1,{place}"
+
+
 def _softmax(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     _require_last_axis(network, node, attributes)
     return "Softmax", "0=-1 1=1"
@@ -299,10 +310,12 @@ CONVERTERS: dict[str, Callable[[_Network, NodeProto, _Attributes], _Layer]] = {
     "MaxPool": _max_pool,
     "Mul": _mul,
     "ReduceMean": _reduce_mean,
+    "Relu": lambda *_: ("ReLU", ""),
     "Reshape": lambda network, node, _: (
         "Reshape",
         _sizes(network.ncnn_shape(node.output[0])),
     ),
+    "Slice": _slice,
     "Softmax": _softmax,
     "Transpose": _transpose,
 }

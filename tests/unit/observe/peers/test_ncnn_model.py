@@ -14,6 +14,7 @@ from edgewright.observe.peers.ncnn_model import ORDERS, write_ncnn
 
 KERNEL = np.arange(18, dtype=np.float32).reshape(2, 1, 3, 3)
 BIAS = np.array([20, 21], np.float32)
+NUMBERS = ("none", "once", "twice")
 
 
 def write_network(path: Path, *nodes: NodeProto) -> Path:
@@ -28,6 +29,7 @@ def write_network(path: Path, *nodes: NodeProto) -> Path:
             numpy_helper.from_array(np.array([1, 2, 2, 8]), "shape"),
             numpy_helper.from_array(np.array(0, np.float32), "low"),
             numpy_helper.from_array(np.array(6, np.float32), "high"),
+            *(numpy_helper.from_array(np.array([n]), name) for n, name in enumerate(NUMBERS)),
         ],
     )
     onnx.save(
@@ -99,6 +101,32 @@ def test_what_two_layers_read_is_split(tmp_path: Path) -> None:
     assert lines[1] == "4 5"
     assert lines[4] == "Split l1s 1 2 b1 b1_0 b1_1"
     assert lines[5] == "BinaryOp l3 2 1 b1_1 b1_0 b4 0=0"
+
+
+def test_the_parts_of_a_tensor_go_their_own_ways(tmp_path: Path) -> None:
+    lines, _ = converted(
+        tmp_path,
+        conv("x", "c"),
+        helper.make_node("Slice", ["c", "none", "once", "once", "once"], ["a"]),
+        helper.make_node("Slice", ["c", "once", "twice", "once"], ["b"]),
+        helper.make_node("Relu", ["b"], ["r"]),
+        helper.make_node("Concat", ["a", "r"], ["y"], axis=1),
+    )
+
+    assert lines[5:] == [
+        "Crop l3 1 1 b1_1 b4 -23309=1,0 -23310=1,1 -23311=1,0",
+        "Crop l4 1 1 b1_0 b5 -23309=1,1 -23310=1,2 -23311=1,0",
+        "ReLU l5 1 1 b5 b6",
+        "Concat l6 2 1 b4 b6 b7 0=0",
+    ]
+
+
+@pytest.mark.parametrize("numbers", [("none", "once", "none"), ("none", "twice", "once", "twice")])
+def test_a_part_of_a_batch_or_with_steps_is_not_converted(
+    numbers: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="with steps, or of batches"):
+        converted(tmp_path, helper.make_node("Slice", ["x", *numbers], ["y"]))
 
 
 def test_an_operator_that_is_not_covered_is_told(tmp_path: Path) -> None:
