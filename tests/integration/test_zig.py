@@ -116,12 +116,17 @@ def test_programs_answer_on_musl_as_the_host_does(
             answers_as_edge_infer(program, musl, case.model, sdk, pictures)
 
 
-def test_a_wheel_says_that_it_is_for_musl(sdk: SdkReport, zig: Path, tmp_path: Path) -> None:
+def test_pip_takes_the_wheel_for_a_board_with_musl(
+    sdk: SdkReport, zig: Path, tmp_path: Path
+) -> None:
     code = REPO.resources.runtime_py / "edgewright_runtime"
 
     wheel = build_wheel(load_sdk(sdk.folder), board(zig, MUSL), code, tmp_path)
 
     assert wheel.platform == "musllinux_1_2_armv7l"
+    site = tmp_path / "site"
+    test_sdk.pip_install(site, "--no-index", f"--platform={wheel.platform}", str(wheel.wheel))
+    assert (site / "edgewright_runtime" / "libonnxruntime.so.1").is_file()
 
 
 def test_a_second_toolchain_makes_the_same_libraries(

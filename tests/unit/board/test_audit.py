@@ -15,7 +15,7 @@ from edgewright.board.audit import (
     require_passed,
 )
 from edgewright.board.elf import ElfFacts, NeededVersion, read_elf
-from edgewright.board.profile import BoardProfile, Linkage
+from edgewright.board.profile import BoardProfile, LibcFamily, Linkage
 
 ELF = Path(__file__).parents[2] / "data" / "elf"
 STATIC, SHARED = Linkage.STATIC, Linkage.SHARED
@@ -156,6 +156,32 @@ def with_versions(*versions: tuple[str, int]) -> ElfFacts:
         for version, count in versions
     )
     return read_elf(ELF / "glibc").model_copy(update={"versions": needed})
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"needed": ("libc.so",), "interpreter": "/lib/ld-musl-armhf.so.1"}, None),
+        (
+            {"needed": ("libc.so.6",), "interpreter": "/lib/ld-musl-armhf.so.1"},
+            "needs libraries that a board is not asked to have",
+        ),
+        (
+            {"needed": ("libc.so",), "interpreter": "/lib/ld-linux-armhf.so.3"},
+            "has the wrong loader",
+        ),
+    ],
+)
+def test_a_shared_file_for_musl_takes_musl_alone(
+    changes: dict[str, object], problem: str | None
+) -> None:
+    profile = board(linkage=SHARED)
+    libc = profile.libc.model_copy(update={"family": LibcFamily.MUSL, "floor": "1.2"})
+    facts = read_elf(ELF / "glibc").model_copy(update={"versions": (), **changes})
+
+    findings = judge(facts, profile.model_copy(update={"libc": libc}))
+
+    assert [finding.problem for finding in findings] == ([problem] if problem else [])
 
 
 def test_long_lists_of_symbols_are_cut() -> None:
