@@ -119,7 +119,7 @@ def test_programs_answer_on_musl_as_the_host_does(
 def test_pip_takes_the_wheel_for_a_board_with_musl(
     sdk: SdkReport, zig: Path, tmp_path: Path
 ) -> None:
-    code = REPO.resources.runtime_py / "edgewright_runtime"
+    code = REPO.resources.runtime_py
 
     wheel = build_wheel(load_sdk(sdk.folder), board(zig, MUSL), code, tmp_path)
 
