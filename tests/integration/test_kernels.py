@@ -21,6 +21,7 @@ KERNELS = REPO.resources.recipes / packages.RUNTIME / "kernels" / "src"
 SOURCES = (
     "depthwise.cpp",
     "elementwise.cpp",
+    "inverted_residual.cpp",
     "layer_norm.cpp",
     "multiply.cpp",
     "transpose.cpp",

@@ -295,6 +295,128 @@ void check_depthwise(unsigned seed) {
   CHECK(output.guarded());
 }
 
+/// Scales that leave most sums within bytes, so that what a stage gives differs from pixel to pixel.
+Scaling moderate(Random& random, size_t columns) {
+  Scaling scaling(random, columns);
+  for (int32_t& bias : scaling.bias) bias = random.between(-20000, 20000);
+  for (float& scale : scaling.scale) scale = random.real(1e-3f, 1e-2f);
+  return scaling;
+}
+
+/// One of the two convolutions of single pixels.
+struct PixelStage {
+  PixelStage(Random& random, size_t channels, size_t columns)
+      : layout(random, 1, channels, columns), weights(packed(layout.view)),
+        scaling(moderate(random, columns)),
+        pointwise{weights.data(), columns, scaling.requantize} {}
+
+  std::vector<uint8_t> plain(const std::vector<uint8_t>& pixels) const {
+    const size_t depth = layout.view.depth(), columns = pointwise.columns;
+    std::vector<uint8_t> results;
+    for (size_t p = 0; p < pixels.size() / depth; ++p) {
+      for (size_t n = 0; n < columns; ++n) {
+        uint32_t sum = 0;
+        for (size_t k = 0; k < depth; ++k) {
+          sum += static_cast<uint32_t>((pixels[p * depth + k] - 128) * layout.at(k, n));
+        }
+        results.push_back(requantized(sum, scaling.requantize, n));
+      }
+    }
+    return results;
+  }
+
+  Layout layout;
+  std::vector<int8_t> weights;
+  Scaling scaling;
+  edgewright::Pointwise pointwise;
+};
+
+/// An inverted residual of any form, and what its stages give one after the other.
+class Block {
+ public:
+  explicit Block(unsigned seed)
+      : random_(seed), channels_(size(40)), expanded_(8 * size(6)), columns_(size(30)),
+        padding_(expanded_, random_.activation()),
+        table_(filled<uint8_t>(256, [&] { return random_.activation(); })),
+        expand_(random_, channels_, expanded_), project_(random_, expanded_, columns_),
+        scaling_(moderate(random_, expanded_)) {
+    const auto any = [&](int high) { return static_cast<ptrdiff_t>(size(high)); };
+    const auto stride = random_.one_of<ptrdiff_t>({1, 1, 2, 2, any(4)});
+    const auto kernel = random_.one_of<ptrdiff_t>({3, 3, 5, any(6)});
+    w_ = {nullptr, padding_.data(), static_cast<ptrdiff_t>(expanded_), any(14), any(14), any(12),
+          kernel, random_.one_of<ptrdiff_t>({kernel, kernel, any(6)}), stride,
+          random_.one_of<ptrdiff_t>({stride, any(3)}), any(2), any(2), any(4) - 1, any(4) - 1};
+    height_ = size(12);
+    const auto pixels = static_cast<size_t>(w_.height * w_.width);
+    input_ = filled<uint8_t>(pixels * channels_, [&] { return random_.activation(); });
+    const auto taps = static_cast<size_t>(w_.kernel_height * w_.kernel_width);
+    depthwise_ = filled<int8_t>(taps * expanded_, [&] { return random_.weight(); });
+    tables_[0] = random_.one_of<const uint8_t*>({nullptr, table_.data()});
+    tables_[1] = random_.one_of<const uint8_t*>({nullptr, table_.data()});
+  }
+
+  size_t height() const { return height_; }
+  size_t output_size() const {
+    return height_ * static_cast<size_t>(w_.output_width) * columns_;
+  }
+
+  edgewright::InvertedResidual form(uint8_t* output) const {
+    return {input_.data(), channels_, expand_.pointwise, tables_[0], w_, depthwise_.data(),
+            scaling_.requantize, tables_[1], project_.pointwise, output};
+  }
+
+  std::vector<uint8_t> plain() const {
+    const auto image = through(tables_[0], expand_.plain(input_));
+    edgewright::Windows w = w_;
+    w.image = image.data();
+    const size_t tap_count = static_cast<size_t>(w.kernel_height * w.kernel_width);
+    const size_t pixels = height_ * static_cast<size_t>(w.output_width);
+    std::vector<const uint8_t*> taps(pixels * tap_count);
+    edgewright::find_taps(w, 0, pixels, taps.data());
+    std::vector<uint8_t> convolved(pixels * expanded_);
+    edgewright::depthwise(taps.data(), tap_count, depthwise_.data(), expanded_, pixels,
+                          scaling_.requantize, convolved.data());
+    return project_.plain(through(tables_[1], convolved));
+  }
+
+ private:
+  size_t size(int high) { return static_cast<size_t>(random_.between(1, high)); }
+
+  static std::vector<uint8_t> through(const uint8_t* table, std::vector<uint8_t> bytes) {
+    for (uint8_t& byte : bytes) byte = table == nullptr ? byte : table[byte];
+    return bytes;
+  }
+
+  Random random_;
+  size_t channels_, expanded_, columns_, height_;
+  std::vector<uint8_t> padding_, table_, input_;
+  PixelStage expand_, project_;
+  Scaling scaling_;
+  edgewright::Windows w_;
+  std::vector<int8_t> depthwise_;
+  const uint8_t* tables_[2];
+};
+
+void check_inverted_residual(unsigned seed) {
+  Random random(seed + 1000);
+  const Block block(seed);
+  Output output(block.output_size(), static_cast<size_t>(random.between(0, 3)));
+  const auto form = block.form(output.data());
+  Output scratch(edgewright::inverted_residual_scratch_size(form), 0);
+  CAPTURE(seed);
+
+  for (size_t begin = 0; begin < block.height();) {
+    const size_t left = block.height() - begin;
+    const size_t end = begin + static_cast<size_t>(random.between(1, static_cast<int>(left)));
+    edgewright::inverted_residual(form, begin, end, scratch.data());
+    begin = end;
+  }
+
+  CHECK(output.content() == block.plain());
+  CHECK(output.guarded());
+  CHECK(scratch.guarded());
+}
+
 /// Values around what a scale makes of bytes, halves between them among these, and all oddities.
 float dividend(Random& random, float scale) {
   const auto steps = static_cast<float>(random.between(-300, 300));
@@ -488,6 +610,10 @@ TEST_CASE("product of two unsigned matrices") {
 
 TEST_CASE("depthwise convolution") {
   for (unsigned seed = 0; seed < 150; ++seed) check_depthwise(seed);
+}
+
+TEST_CASE("an inverted residual in bands of rows is its stages one after the other") {
+  for (unsigned seed = 0; seed < 200; ++seed) check_inverted_residual(seed);
 }
 
 TEST_CASE("lookup, any number of bytes at any address") {

@@ -1,6 +1,5 @@
 """ONNX → ORT format and op config, with ONNX Runtime's own converter at the board's version."""
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from edgewright.base import digest
 from edgewright.base.files import make_folder
 from edgewright.base.runtime_version import runtime_version
 from edgewright.base.schema import Document
-from edgewright.model.contract.network_file import weight_files
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted, convert_network
+from edgewright.model.convert.shared_scalars import share_scalars
 from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.model.importer import importing
 from edgewright.model.importer.importing import TaskForm, import_network
@@ -26,6 +25,7 @@ RULES = (  # modules
     "ort_tools",
     "ortfile",
     "packed_weights",
+    "shared_scalars",
     "signed_bytes",
 )
 
@@ -93,12 +93,12 @@ def rules_sha256() -> str:
 
 
 def _copy(model: Path, copy: Path, *, signed: bool) -> None:
-    """Copy a network with its weights into one file."""
-    # No link: the converter names its files by what a link points to.
-    if not signed and not weight_files(model):
-        shutil.copyfile(model, copy)
-        return
+    """Copy a network with its weights into one file, in the form that is to be converted.
+
+    Not a link: the converter names its files by what a link points to.
+    """
     network = onnx.load(str(model))
     if signed:
         make_signed(network)
+    share_scalars(network)
     onnx.save(network, str(copy))

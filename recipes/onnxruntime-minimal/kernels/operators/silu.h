@@ -1,17 +1,17 @@
 // SiLU, x * sigmoid(x), on a quantized tensor: one table of 256 bytes instead of two operators.
 #pragma once
 
+#include <array>
+
+#include "contrib_ops/cpu/quantization/edgewright/fused_nodes.h"
 #include "core/framework/op_kernel.h"
 
 namespace onnxruntime {
 namespace contrib {
 
-/// Which of a QLinearMul's two tensors (input 0 or 3) is x, where the other is QLinearSigmoid(x)
-/// with the same quantization; -1 if it is no SiLU.
-int SiluInput(const Node& mul);
-
-/// True if nothing reads a QLinearSigmoid's output but QLinearMuls that `SiluInput` knows.
-bool OnlyFeedsSilu(const Node& sigmoid);
+/// The results of a SiLU of unsigned bytes, by its input, from the kernel of its QLinearMul, all of
+/// whose scales and zero points are constant.
+std::array<uint8_t, 256> SiluTable(const OpKernel& mul);
 
 /// Computes a QLinearMul whose x is input `x` through the table of its 256 results, which the
 /// kernels of both operators fill in.

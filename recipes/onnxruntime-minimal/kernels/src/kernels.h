@@ -122,6 +122,41 @@ struct Windows {
 /// The taps of `count` output pixels from `begin` on: for each, [kernel_height x kernel_width].
 void find_taps(const Windows& windows, size_t begin, size_t count, const uint8_t** taps);
 
+/// The taps of one row of output pixels, where the image does not lie in one piece: `rows`
+/// [kernel_height] are the image's rows that the windows meet, null beyond its edges.
+void find_row_taps(const Windows& windows, const uint8_t* const* rows, const uint8_t** taps);
+
+// --- inverted residual: a convolution of single pixels that makes many channels of few, a depthwise
+// --- one, and one of single pixels that makes few of many
+
+/// A convolution of single pixels.
+struct Pointwise {
+  const int8_t* packed;
+  size_t columns;
+  Requantize requantize;
+};
+
+struct InvertedResidual {
+  const uint8_t* input;  // [windows.height, windows.width, channels]
+  size_t channels;
+  Pointwise expand;
+  const uint8_t* expand_table;  // 256 bytes through which the results go, or null
+  /// The depthwise convolution's. Their image is what comes of `expand`, of which only the rows that
+  /// one window meets exist at a time; `image` is not read.
+  Windows windows;
+  const int8_t* depthwise;  // weights, [taps][expand.columns]
+  Requantize depthwise_requantize;
+  const uint8_t* depthwise_table;  // as above
+  Pointwise project;
+  uint8_t* output;  // [rows, windows.output_width, project.columns]
+};
+
+size_t inverted_residual_scratch_size(const InvertedResidual& block);
+
+/// Rows `begin` to `end` of the output. Rows of the expanded image that other calls need too are
+/// computed by each.
+void inverted_residual(const InvertedResidual& block, size_t begin, size_t end, uint8_t* scratch);
+
 // --- element by element
 
 /// output[i] = table[input[i]], 256 entries.
