@@ -20,7 +20,7 @@ constexpr int kA = 0, kB = 3;                              // tensors of a QLine
 constexpr int kX = 0, kW = 3, kWZeroPoint = 5, kBias = 8;  // inputs of a QLinearConv
 constexpr int kRequired = 8;                               // of its inputs, as of a QLinearMul's
 constexpr int64_t kLeastImage = 256 * 1024;  // bytes: before and behind an activation, half a MiB
-constexpr int64_t kLargestSize = 1 << 15;    // of a dimension, so that no product of four overflows
+constexpr int64_t kLargestSize = 1 << 15;    // so that no product of four overflows
 
 int Other(int x) { return x == kA ? kB : kA; }
 
@@ -44,12 +44,14 @@ int64_t Integer(const Node& node, const char* name, int64_t otherwise) {
   return attribute == attributes.end() ? otherwise : attribute->second.i();
 }
 
-bool AllAre(const Node& node, const char* name, int64_t value) {
+/// Whether all numbers of an attribute are within these bounds.
+bool AreWithin(const Node& node, const char* name, int64_t least, int64_t most) {
   const auto& attributes = node.GetAttributes();
   const auto attribute = attributes.find(name);
   if (attribute == attributes.end()) return true;
   const auto& values = attribute->second.ints();
-  return std::all_of(values.begin(), values.end(), [=](int64_t i) { return i == value; });
+  return std::all_of(values.begin(), values.end(),
+                     [=](int64_t i) { return least <= i && i <= most; });
 }
 
 /// A value's shape, if it is known as a whole and has that many dimensions.
@@ -85,11 +87,14 @@ const Node* Producer(const Node& node, int input) {
 
 bool IsPointwise(const Node& convolution, const TensorShape& weights) {
   return Integer(convolution, "group", 1) == 1 && weights[2] == 1 && weights[3] == 1 &&
-         AllAre(convolution, "strides", 1) && AllAre(convolution, "pads", 0);
+         AreWithin(convolution, "strides", 1, 1) && AreWithin(convolution, "pads", 0, 0);
 }
 
 bool IsDepthwise(const Node& convolution, const TensorShape& weights) {
-  return Integer(convolution, "group", 1) == weights[0] && weights[1] == 1 && weights[0] % 8 == 0;
+  return Integer(convolution, "group", 1) == weights[0] && weights[1] == 1 &&
+         weights[0] % 8 == 0 && AreWithin(convolution, "strides", 1, kLargestSize) &&
+         AreWithin(convolution, "dilations", 1, kLargestSize) &&
+         AreWithin(convolution, "pads", 0, kLargestSize);
 }
 
 using Kind = bool (*)(const Node& convolution, const TensorShape& weights);

@@ -50,8 +50,8 @@ class FusedNodes {
   std::unordered_map<NodeIndex, size_t> block_of_;
 };
 
-/// Gives a kernel's first input on if its node does that, and tells whether it does. The planner put
-/// the output where the input is.
+/// Gives a kernel's first input on if its node does that, and tells whether it does. The planner
+/// put the output where the input is.
 bool PassedOn(const OpKernel& kernel, OpKernelContext& context);
 
 }  // namespace contrib

@@ -17,7 +17,8 @@ edgewright::Requantize RequantizeOf(const PackedConvolution& convolution) {
 }
 
 edgewright::Pointwise PointwiseOf(const PackedConvolution& convolution) {
-  return {convolution.weights, static_cast<size_t>(convolution.shape[0]), RequantizeOf(convolution)};
+  const auto columns = static_cast<size_t>(convolution.shape[0]);
+  return {convolution.weights, columns, RequantizeOf(convolution)};
 }
 
 /// Null without an activation.
@@ -25,6 +26,15 @@ const uint8_t* TableOf(const OpKernel* activation, std::array<uint8_t, 256>& tab
   if (activation == nullptr) return nullptr;
   table = SiluTable(*activation);
   return table.data();
+}
+
+/// Whether the memory of a band can be counted in 32 bits, whatever a model's shapes are.
+bool IsCountable(const edgewright::Windows& w) {
+  constexpr int64_t kMost = 1 << 28;
+  const int64_t channels = w.pixel_size, width = w.output_width;
+  const int64_t span = int64_t{w.kernel_height - 1} * w.dilation_y + 1;
+  return span <= kMost && std::min<int64_t>(span, w.height) * w.width * channels <= kMost &&
+         width * channels <= kMost && width * w.kernel_height * w.kernel_width <= kMost;
 }
 
 /// The windows of a convolution over images of [height, width], and the height of its output.
@@ -38,10 +48,11 @@ Status WindowsOf(const PackedConvolution& convolution, const TensorShape& image,
   TensorShapeVector strides(attributes.strides), dilations(attributes.dilations);
   strides.resize(2, 1);
   dilations.resize(2, 1);
-  ORT_RETURN_IF_ERROR(attributes.InferPadsAndOutputShape(image, kernel, strides, dilations, pads, output));
+  ORT_RETURN_IF_ERROR(
+      attributes.InferPadsAndOutputShape(image, kernel, strides, dilations, pads, output));
   const auto size = [](int64_t value) { return static_cast<ptrdiff_t>(value); };
-  windows = {nullptr, nullptr, size(convolution.shape[0]), size(image[0]), size(image[1]), size(output[1]),
-             size(kernel[0]), size(kernel[1]), size(strides[0]), size(strides[1]),
+  windows = {nullptr, nullptr, size(convolution.shape[0]), size(image[0]), size(image[1]),
+             size(output[1]), size(kernel[0]), size(kernel[1]), size(strides[0]), size(strides[1]),
              size(dilations[0]), size(dilations[1]), size(pads[0]), size(pads[1])};
   height = output[0];
   return Status::OK();
@@ -58,11 +69,13 @@ Status ComputeInvertedResidual(OpKernelContext& context, const PackedConvolution
   const TensorShape& shape = input.Shape();
   const int64_t channels = expand.shape[0];
   ORT_RETURN_IF_NOT(shape.NumDimensions() == 4 && shape[3] == expand.shape[1] &&
-                        depthwise.shape[0] == channels && project.shape[1] == channels,
+                        depthwise.shape.NumDimensions() == 4 && depthwise.shape[0] == channels &&
+                        project.shape[1] == channels,
                     "the shapes of an inverted residual do not fit");
   edgewright::Windows windows;
   int64_t height;
   ORT_RETURN_IF_ERROR(WindowsOf(depthwise, shape.Slice(1, 3), windows, height));
+  ORT_RETURN_IF_NOT(IsCountable(windows), "an inverted residual is too large");
   Tensor& output = *context.Output(0, {shape[0], height, windows.output_width, project.shape[0]});
   if (output.Shape().Size() == 0) return Status::OK();
 
@@ -78,8 +91,7 @@ Status ComputeInvertedResidual(OpKernelContext& context, const PackedConvolution
   AllocatorPtr allocator;
   ORT_RETURN_IF_ERROR(context.GetTempSpaceAllocator(&allocator));
   concurrency::ThreadPool* threads = context.GetOperatorThreadPool();
-  // No more bands than threads: two that meet compute the rows of the expanded image at their border
-  // twice.
+  // No more bands than threads: rows at the border of two are expanded by both.
   const int64_t bands =
       std::min<int64_t>(height, concurrency::ThreadPool::DegreeOfParallelism(threads));
   const auto work = [&](std::ptrdiff_t task) {

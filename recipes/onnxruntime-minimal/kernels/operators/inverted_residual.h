@@ -19,8 +19,8 @@ struct PackedConvolution {
   uint8_t input_zero_point, output_zero_point;
 };
 
-/// `context` is that of `project`, with the input of `expand`; activations are the kernels of SiLUs,
-/// or null.
+/// `context` is that of `project`, with the input of `expand`; activations are the kernels of
+/// SiLUs, or null.
 Status ComputeInvertedResidual(OpKernelContext& context, const PackedConvolution& expand,
                                const OpKernel* expand_activation,
                                const PackedConvolution& depthwise,

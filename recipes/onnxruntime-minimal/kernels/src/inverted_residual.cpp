@@ -11,9 +11,8 @@ namespace {
 
 constexpr size_t kAlignment = 64;  // a line of the caches
 
-size_t span_of(const Windows& w) {
-  return static_cast<size_t>((w.kernel_height - 1) * w.dilation_y + 1);
-}
+/// Rows of an image that a window reaches over.
+ptrdiff_t span_of(const Windows& w) { return (w.kernel_height - 1) * w.dilation_y + 1; }
 
 /// Cuts scratch memory into pieces; of none it tells how much they would take.
 class Pieces {
@@ -41,10 +40,11 @@ void apply(const uint8_t* table, uint8_t* bytes, size_t count) {
 class Band {
  public:
   Band(const InvertedResidual& block, uint8_t* scratch)
-      : block_(block), w_(block.windows), span_(span_of(w_)),
+      : block_(block), w_(block.windows),
+        ring_rows_(static_cast<size_t>(std::min(span_of(w_), w_.height))),
         row_size_(static_cast<size_t>(w_.width) * block.expand.columns) {
     Pieces pieces(scratch);
-    ring_ = pieces.next<uint8_t>(span_ * row_size_);
+    ring_ = pieces.next<uint8_t>(ring_rows_ * row_size_);
     convolved_ = pieces.next<uint8_t>(output_width() * block.expand.columns);
     rows_ = pieces.next<const uint8_t*>(static_cast<size_t>(w_.kernel_height));
     taps_ = pieces.next<const uint8_t*>(output_width() * tap_count());
@@ -68,7 +68,7 @@ class Band {
   size_t output_width() const { return static_cast<size_t>(w_.output_width); }
   size_t tap_count() const { return static_cast<size_t>(w_.kernel_height * w_.kernel_width); }
   uint8_t* ring_row(ptrdiff_t row) const {
-    return ring_ + static_cast<size_t>(row) % span_ * row_size_;
+    return ring_ + static_cast<size_t>(row) % ring_rows_ * row_size_;
   }
 
   void multiply_row(const Pointwise& by, const uint8_t* input, size_t channels, size_t pixels,
@@ -79,7 +79,7 @@ class Band {
 
   /// The rows of windows that begin at row `top`, but for those that the last windows had.
   void expand(ptrdiff_t top) {
-    const ptrdiff_t end = std::min(top + static_cast<ptrdiff_t>(span_), w_.height);
+    const ptrdiff_t end = std::min(top + span_of(w_), w_.height);
     for (expanded_ = std::max({expanded_, top, ptrdiff_t{0}}); expanded_ < end; ++expanded_) {
       const auto width = static_cast<size_t>(w_.width);
       const uint8_t* const input =
@@ -108,9 +108,9 @@ class Band {
 
   const InvertedResidual& block_;
   const Windows& w_;
-  size_t span_, row_size_;
+  size_t ring_rows_, row_size_;
   ptrdiff_t expanded_ = 0;  // rows before it are in the ring, or not needed any more
-  uint8_t* ring_;           // [span_] rows of the expanded image, each at its number modulo span_
+  uint8_t* ring_;           // rows of the expanded image, each at its number modulo ring_rows_
   uint8_t* convolved_;      // a row of what the depthwise convolution gives
   const uint8_t** rows_;
   const uint8_t** taps_;

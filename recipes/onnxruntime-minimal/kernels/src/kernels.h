@@ -126,8 +126,8 @@ void find_taps(const Windows& windows, size_t begin, size_t count, const uint8_t
 /// [kernel_height] are the image's rows that the windows meet, null beyond its edges.
 void find_row_taps(const Windows& windows, const uint8_t* const* rows, const uint8_t** taps);
 
-// --- inverted residual: a convolution of single pixels that makes many channels of few, a depthwise
-// --- one, and one of single pixels that makes few of many
+// --- inverted residual: a convolution of single pixels that makes many channels of few, a
+// --- depthwise one, and one of single pixels that makes few of many
 
 /// A convolution of single pixels.
 struct Pointwise {
@@ -141,8 +141,8 @@ struct InvertedResidual {
   size_t channels;
   Pointwise expand;
   const uint8_t* expand_table;  // 256 bytes through which the results go, or null
-  /// The depthwise convolution's. Their image is what comes of `expand`, of which only the rows that
-  /// one window meets exist at a time; `image` is not read.
+  /// The depthwise convolution's. Their image is what comes of `expand`, of which only the rows
+  /// that one window meets exist at a time; `image` is not read.
   Windows windows;
   const int8_t* depthwise;  // weights, [taps][expand.columns]
   Requantize depthwise_requantize;
