@@ -43,8 +43,12 @@ LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt
 SPDX_LINE = re.compile(r"^\W*SPDX-License-Identifier:\s*(\S[^\r\n]*?)\s*$", re.MULTILINE)
 SHARED_LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")  # the end of its name
 COMPILER_LIBRARIES = ("libgcc.a", "libc.a", "libstdc++.a")  # what C needs without libc first
-# Shared library that a program asks the board for → the archive that is not inside then.
-BY_THE_BOARD = {"libc.so.6": "libc.a", "libc.so": "libc.a", "libstdc++.so.6": "libstdc++.a"}
+# Shared library that a program asks the board for → the archives that are not inside then.
+BY_THE_BOARD = {
+    "libc.so.6": {"libc.a"},
+    "libc.so": {"libc.a", "libzigc.a"},
+    "libstdc++.so.6": {"libstdc++.a"},
+}
 # For each library that the compiler links, and for the compiler, a folder with its Debian package
 # and the licence texts of that. Another system than Debian leaves the folders empty.
 COMPILER_SCRIPT = r"""
@@ -172,13 +176,14 @@ def compiler_packages(builder: Builder, triplet: str, log: Path) -> dict[str, Co
 
 def _of_zig(root: Path, version: str) -> dict[str, CompilerPackage]:
     """zig brings the sources of its libraries, and their licences."""
+    is_wheel = root.name == "ziglang" and (root / "__init__.py").is_file()
     compiler = CompilerPackage(
         name="zig",
         version=version,
         source="zig",
         source_version=version,
         texts={},
-        purl=f"pkg:pypi/ziglang@{version}",
+        purl=f"pkg:pypi/ziglang@{version}" if is_wheel else None,
     )
     libraries = {
         archive: replace(
@@ -470,8 +475,8 @@ def _compiler_libraries(linked: Linked, licences: _Licences) -> Iterator[Ingredi
     inside = {archives[0]}
     for judged in linked.audit.files:
         if judged.path != f"bin/{packages.EDGECTL}":
-            by_board = {BY_THE_BOARD.get(name) for name in judged.facts.needed}
-            inside |= set(archives) - by_board
+            by_board = (BY_THE_BOARD.get(name, set()) for name in judged.facts.needed)
+            inside |= set(archives).difference(*by_board)
     for name in sorted(inside):
         package = linked.compiler.get(name)
         if package and name == "libstdc++.a" and packages.CXX_LIBRARY in linked.packages:

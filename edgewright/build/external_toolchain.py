@@ -29,7 +29,11 @@ MACHINE = {Arch.ARMHF: "arm", Arch.ARM64: "aarch64"}
 BINUTILS = ("ar", "as", "ld", "nm", "objcopy", "objdump", "ranlib", "readelf", "strip")
 # Their content tells toolchains apart; of all other files name and size do.
 DECISIVE = ("cc1", "cc1plus", "collect2", "as", "ld", "libc.a", "libgcc.a", "libstdc++.a")
-SYSTEM_FOLDERS = ("/", "/usr", "/usr/local", "/bin", "/lib", "/etc", "/opt", "/home", "/root")
+SYSTEM_FOLDERS = (
+    *("/", "/bin", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/sbin"),
+    *("/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share", "/usr/local"),
+    *("/usr/local/bin", "/usr/local/lib", "/var"),
+)
 ENVIRONMENT_SECONDS = 30
 # Asks the compiler through the programs that stand for it, as the build will, and links a trial.
 PROBE = r"""
@@ -46,7 +50,7 @@ printf '#include <thread>\nint main() { std::thread([] {}).join(); try { throw 1
 "$triplet-g++" "$@" -std=c++17 "$out/trial.cpp" -o "$out/trial" > "$out/problem" 2>&1 || exit 0
 : > "$out/problem"
 """
-EMPTY = "/var/empty"  # zig's libraries are for no one to find: what is linked names them
+EMPTY = "/var/empty"  # No library is searched for: the link line names each.
 BIN = "bin"  # of a toolchain of the cache: what stands for the builder's programs
 PROBE_BYTES = 1 << 20  # of a file that the probe writes
 
@@ -100,7 +104,7 @@ def with_external_toolchain(builder: Builder, profile: BoardProfile, log: Path) 
     if external is None:
         return builder
     if program := zig.program_in(Path(external)):
-        return _with_zig(builder, program, profile, log)
+        return _with_zig(builder, program.resolve(), profile, log)
     programs = locate(Path(external), profile)
     flags = [*compiler_flags(profile)]
     flags += ["-static"] if profile.runtime.linkage is Linkage.STATIC else []
@@ -116,15 +120,10 @@ def with_external_toolchain(builder: Builder, profile: BoardProfile, log: Path) 
 
 
 def _with_zig(builder: Builder, program: Path, profile: BoardProfile, log: Path) -> Builder:
-    target = zig.target(profile)
-    if target is None:
-        raise _unusable(
-            profile,
-            f"was not tried for {profile.abi.arch}",
-            f"expected: zig for arch '{Arch.ARMHF}'",
-            next=f"take toolchain.external out of board_profiles/{profile.name}.toml",
-        )
+    """`program` is no link: the folder that it leads to is what the builder needs."""
     root = program.parent
+    _require_tried(root, profile)
+    target = zig.TARGETS[profile.abi.arch]
     flags = compiler_flags(profile)
     content = _identity(Programs(root=root, gcc=program, gxx=program, tools={}))
     compiler = digest.text_sha256(content, zig.WRAPPER, target, zig.core(profile))
@@ -134,9 +133,44 @@ def _with_zig(builder: Builder, program: Path, profile: BoardProfile, log: Path)
         zig.write_programs(folder / BIN, program, profile, compiler)
         inside = str(builder.path(folder / zig.FOLDER))
         arguments = [profile.abi.triplet, str(program), inside, target, zig.core(profile)]
+        arguments.append(" ".join(zig.LIBRARIES))
         probing.run(["sh", "-ec", zig.PROBE, "_", *arguments, *flags], log)
 
     return _probed(builder, root, digest.text_sha256(compiler, links), flags, profile, probe)
+
+
+def _require_tried(root: Path, profile: BoardProfile) -> None:
+    """Refuse half a zig, and boards that nothing was built for by zig."""
+    without = f"take toolchain.external out of board_profiles/{profile.name}.toml"
+    if profile.abi.arch not in zig.TARGETS:
+        raise _unusable(
+            profile,
+            f"was not tried for {profile.abi.arch}",
+            f"expected: zig for arch '{Arch.ARMHF}'",
+            next=without,
+        )
+    if profile.libc.family is not LibcFamily.MUSL:
+        raise _unusable(
+            profile,
+            f"was not tried for {profile.libc.family}",
+            "expected: zig for libc.family 'musl'",
+            next=f"{without}: the builder's GCC serves glibc from 2.13",
+        )
+    if zig.is_core_unknown(profile):
+        raise _unusable(
+            profile,
+            f"does not know the core {profile.cpu.core}",
+            next="name an older core, which yours has all instructions of, in cpu.core of "
+            f"board_profiles/{profile.name}.toml",
+        )
+    if not (root / zig.STANDARD_LIBRARY).is_dir():
+        raise _unusable(
+            profile,
+            "is not the whole of zig",
+            f"expected: {root / zig.STANDARD_LIBRARY}, beside the program",
+            next="pip install --target=FOLDER ziglang, and write toolchain.external = "
+            f"'FOLDER/ziglang' into board_profiles/{profile.name}.toml",
+        )
 
 
 def _probed(
@@ -317,7 +351,7 @@ def _zig_facts(folder: Path) -> CompilerFacts:
     text = partial(_text_in, folder)
     return CompilerFacts(
         machine=text("target"),
-        version=text("version"),
+        version=text("version").partition("\n")[0],
         sysroot=EMPTY,
         libc="",
         float_abi="hard",

@@ -168,7 +168,9 @@ def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
     package["build.json"] = (json.dumps(about, indent=1, sort_keys=True) + "\n").encode()
     package[LIBRARY] = library.read_bytes()
     version = _version(sdk, package)
-    platform = platform_tag(facts, profile.libc.family, runtime.libc_floor, profile.abi.arch)
+    platform = platform_tag(
+        facts, LibcFamily(runtime.libc_family), runtime.libc_floor, profile.abi.arch
+    )
     info = f"{PACKAGE}-{version}.dist-info"
     content = {f"{PACKAGE}/{name}": data for name, data in package.items()}
     content[f"{info}/METADATA"] = _metadata(sdk, version).encode()

@@ -14,18 +14,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SOURCES = frozenset({".c", ".cc", ".cpp", ".cxx", ".s", ".S"})
+SOURCES = frozenset(
+    {
+        *(".c", ".i", ".s", ".S", ".sx"),
+        *(".C", ".CPP", ".c++", ".cc", ".cp", ".cpp", ".cxx", ".ii"),
+    }
+)
 # Of the compiler: the next word belongs to it.
 IN_TWO_WORDS = frozenset(
-    {"-D", "-I", "-MF", "-MQ", "-MT", "-U", "-idirafter", "-include", "-isystem", "-x"}
+    {
+        *("-D", "-I", "-MF", "-MJ", "-MQ", "-MT", "-U", "-idirafter", "-imacros", "-include"),
+        *("-iprefix", "-iquote", "-isysroot", "-isystem", "-iwithprefix", "-iwithprefixbefore"),
+        *("-x", "--param", "-Xassembler", "-Xclang", "-Xpreprocessor"),
+    }
 )
-LINKED_IN_TWO_WORDS = frozenset({"-L", "-T", "-l", "-o", "-u", "-z"})
+REFUSED = frozenset({"-nolibc", "-nostartfiles", "-nostdlib++", "-static-pie"})
+LINKED_IN_TWO_WORDS = frozenset({"-L", "-T", "-e", "-o", "-u", "-z"})
 FOR_LINKER = frozenset({"-pie", "-r", "-rdynamic", "-s", "-shared", "-static"})
 # They are in musl, in zig's compiler_rt, or beside libc among what is linked anyway.
-INSIDE = frozenset(
-    f"-l{name}"
-    for name in ("atomic", "c", "dl", "gcc", "gcc_eh", "gcc_s", "m", "pthread", "rt", "stdc++")
-)
+INSIDE = frozenset({"atomic", "c", "dl", "gcc", "gcc_eh", "gcc_s", "m", "pthread", "rt", "stdc++"})
 ALONE = frozenset({"-nodefaultlibs", "-nostdlib", "-r"})  # without libraries of the compiler's
 # musl gives a thread 128 KiB unless a file that is loaded asks for more; glibc gives as much.
 STACK_BYTES = 8 << 20
@@ -39,6 +46,7 @@ class Command:
     compiler: list[str] = field(default_factory=list)
     linker: list[str] = field(default_factory=list)  # inputs among them, in their order
     sources: list[str] = field(default_factory=list)  # of the inputs, those to be compiled
+    inside: list[str] = field(default_factory=list)  # words that name libraries of `INSIDE`
     is_alone: bool = False
 
     @property
@@ -48,11 +56,17 @@ class Command:
 
 
 def parse(words: Sequence[str]) -> Command:
+    """Raises SystemExit for what is not done."""
     command = Command()
     remaining = iter(words)
     for word in remaining:
+        if word in REFUSED:
+            raise SystemExit(f"{word}: not done with zig as the compiler")
         if word in IN_TWO_WORDS:
             command.compiler += [word, next(remaining, "")]
+        elif word.startswith("-l"):
+            name = word[2:] or next(remaining, "")
+            (command.inside if name in INSIDE else command.linker).append(f"-l{name}")
         elif word.startswith("-"):
             if linked := [*_linker_words(word, remaining)]:
                 command.linker += linked
@@ -63,6 +77,9 @@ def parse(words: Sequence[str]) -> Command:
             command.linker.append(word)
             if Path(word).suffix in SOURCES:
                 command.sources.append(word)
+    if command.is_alone and command.inside:
+        named = " ".join(command.inside)
+        raise SystemExit(f"{named}: not done with zig as the compiler beside -nodefaultlibs or -r")
     return command
 
 
@@ -75,7 +92,7 @@ def _linker_words(word: str, remaining: Iterator[str]) -> Iterator[str]:
         yield from (word, next(remaining, ""))
     elif word in FOR_LINKER:
         yield {"-rdynamic": "--export-dynamic"}.get(word, word)
-    elif word.startswith(("-L", "-l", "-u")) and word not in INSIDE:
+    elif word.startswith(("-L", "-u")):
         yield word
 
 
@@ -108,8 +125,6 @@ def main(words: Sequence[str]) -> int:
     zig = Path(__file__).parent
     if not any(not word.startswith("-") for word in command.linker):
         return subprocess.call([*compiler, *command_line])  # a question, such as --version
-    if not command.is_alone and not (zig / command.folder).is_dir():
-        raise SystemExit("zig has no static glibc: link with its shared one")
     with tempfile.TemporaryDirectory() as scratch:
         for number, source in enumerate(command.sources):
             compiled = f"{scratch}/{number}.o"

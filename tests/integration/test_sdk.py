@@ -575,7 +575,7 @@ def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
 ) -> None:
     """zig's: another compiler, linker and C++ library. Debian bullseye has glibc 2.31."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "zig")]
-    subprocess.run([*pip, "ziglang"], check=True)
+    subprocess.run([*pip, "ziglang==0.17.1"], check=True)
     debs.unpack("libc6", "armhf", "bullseye", tmp_path / "board", tmp_path / "debs.log")
     env = os.environ | {"PYTHONPATH": str(tmp_path / "zig")}
     flags = ["-target", "arm-linux-gnueabihf.2.31", "-mcpu=cortex_a53", "-O2"]

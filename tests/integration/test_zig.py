@@ -21,6 +21,7 @@ from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport
 from edgewright.build.supply import SUITE
 from edgewright.build.wheel import build_wheel
+from edgewright.build.zig import STANDARD_LIBRARY
 from edgewright.release.sdk import load_sdk
 from tests.conftest import CheckGolden
 from tests.integration import test_sdk
@@ -37,16 +38,17 @@ from tests.integration.test_sdk import (
 pytestmark = [pytest.mark.docker, pytest.mark.nightly]
 case = test_sdk.case
 MUSL = Libc(family=LibcFamily.MUSL, floor="1.2")
+ZIG = "0.17.1"
 TARGET = ["-target", "arm-linux-musleabihf", "-mcpu=cortex_a53", "-O2"]
 
 
 @pytest.fixture(scope="module")
 def zig() -> Path:
     """The folder of zig, kept for the next night."""
-    folder = user_cache() / "zig"
+    folder = user_cache() / f"zig-{ZIG}"
     if not (folder / "ziglang" / "zig").is_file():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
-        subprocess.run([*pip, "ziglang"], check=True)
+        subprocess.run([*pip, f"ziglang=={ZIG}"], check=True)
     return folder / "ziglang"
 
 
@@ -131,7 +133,7 @@ def test_pip_takes_the_wheel_for_a_board_with_musl(
 
 def test_half_a_zig_is_refused_before_anything_is_built(zig: Path, tmp_path: Path) -> None:
     half = tmp_path / "zig"
-    half.mkdir()
+    (half / STANDARD_LIBRARY).mkdir(parents=True)
     shutil.copy2(zig / "zig", half / "zig")
     builder = container.choose("docker", REPO, tmp_path / "log")
 

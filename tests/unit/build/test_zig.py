@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.base.process import ChildFailed
 from edgewright.base.progress import Progress
 from edgewright.base.workspace import OwnProgram, Settings
 from edgewright.board.catalogue import load_board
+from edgewright.board.cores import KNOWN_CORES
 from edgewright.board.profile import BoardProfile, Libc, LibcFamily, Toolchain
 from edgewright.build import bill, container, pipeline, zig
 from edgewright.build.container import LocalBuilder
-from edgewright.build.external_toolchain import with_external_toolchain
+from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
 from tests.checkout import checkout
 
 CHECKOUT = checkout()
@@ -34,9 +36,9 @@ class Zig:
 
     version: str = "echo 0.17.1"
     links: str = "true"
+    libraries: str = "trial.o crt1.o libc++.a libc.so"
 
     def install(self, root: Path) -> Path:
-        names = "crt1.o libc++.a libc.so"
         text = f"""#!/bin/sh
 echo "$@" >> {root}/asked
 [ "$1" != version ] || {{ {self.version}; exit; }}
@@ -45,10 +47,12 @@ case " $* " in
 *" -c "*) exit ;;
 esac
 {self.links} || exit 1
-for name in {names}; do touch {root}/$name; done
-echo ld.lld -o trial {" ".join(f"{root}/{name}" for name in names.split())}
+objects=$ZIG_LOCAL_CACHE_DIR/o/0123456789abcdef
+mkdir -p $objects
+for name in {self.libraries}; do touch $objects/$name; done
+echo ld.lld -o trial {" ".join(f"cache/o/0123456789abcdef/{x}" for x in self.libraries.split())}
 """
-        root.mkdir()
+        (root / zig.STANDARD_LIBRARY).mkdir(parents=True)
         program = root / "zig"
         program.write_text(text)
         program.chmod(0o755)
@@ -80,6 +84,10 @@ def board(external: Path, name: str = "a53-som", libc: Libc | None = None) -> Bo
             "libc": libc or Libc(family=LibcFamily.MUSL, floor="1.2"),
         }
     )
+
+
+def with_core(profile: BoardProfile, core: str) -> BoardProfile:
+    return profile.model_copy(update={"cpu": profile.cpu.model_copy(update={"core": core})})
 
 
 def refusal(builder: LocalBuilder, profile: BoardProfile, tmp_path: Path) -> str:
@@ -119,33 +127,73 @@ def test_its_libraries_are_where_recipes_look_for_gcc_s(
 
 
 @pytest.mark.parametrize(
-    ("core", "expected"), [("cortex-a9", "cortex_a9"), ("cortex-a76", "cortex_a53")]
+    ("core", "expected"),
+    [
+        ("cortex-a9", "cortex_a9"),
+        ("cortex-a76", "cortex_a53"),  # GCC compiles older code for it
+        ("cortex-a15.cortex-a7", "cortex_a7"),
+        ("cortex-a72.cortex-a53", "cortex_a53"),
+    ],
 )
-def test_a_core_that_gcc_compiles_older_code_for_gets_that_of_zig(
-    core: str, expected: str, tmp_path: Path
+def test_a_core_has_zig_s_name(core: str, expected: str, tmp_path: Path) -> None:
+    assert zig.core(with_core(board(tmp_path), core)) == f"{expected}-aes-sha2"
+
+
+@pytest.mark.parametrize("core", sorted(KNOWN_CORES))
+def test_every_core_is_one_of_zig_s_or_refused_by_name(
+    builder: LocalBuilder, tmp_path: Path, core: str
 ) -> None:
-    profile = board(tmp_path)
-    cpu = profile.cpu.model_copy(update={"core": core})
+    """Of what `zig cc -target arm-linux-musleabihf` 0.17.1 knows, Cortex-A and X."""
+    of_zig = {5, 7, 8, 9, 12, 15, 17, 32, 35, 53, 55, 57, 72, 73, 75, 76, 77, 78, 510, 710}
+    names = {*(f"a{number}" for number in of_zig), "a76ae", "a78ae", "a78c", "x1"}
+    profile = with_core(board(Zig().install(tmp_path / "zig")), core)
 
-    assert zig.core(profile.model_copy(update={"cpu": cpu})) == f"{expected}-aes-sha2"
+    if zig.is_core_unknown(profile):
+        assert f"does not know the core {core}" in refusal(builder, profile, tmp_path)
+    else:
+        assert zig.core(profile) in {f"cortex_{name}-aes-sha2" for name in names}
 
 
-def test_glibc_is_asked_for_in_the_version_of_the_floor(tmp_path: Path) -> None:
-    profile = board(tmp_path, libc=Libc(floor="2.17"))
-
-    assert zig.target(profile) == "arm-linux-gnueabihf.2.17"
-
-
-def test_boards_with_another_c_library_have_another_toolchain(
+def test_a_board_with_a_pair_of_cores_is_compiled_for_by_the_smaller_one(
     builder: LocalBuilder, tmp_path: Path
 ) -> None:
     root = Zig().install(tmp_path / "zig")
-    floors = ("2.17", "2.28")
-    boards = [board(root), *(board(root, libc=Libc(floor=f)) for f in floors)]
+    profile = with_core(board(root), "cortex-a72.cortex-a53")
+    external = with_external_toolchain(builder, profile, tmp_path / "log")
 
-    ids = {with_external_toolchain(builder, each, tmp_path / "log").id for each in boards}
+    for core in ("cortex-a72.cortex-a53", "cortex-a7"):
+        external.run([f"{TRIPLET}-gcc", f"-mcpu={core}", "-c", "a.c"], tmp_path / "log")
 
-    assert len(ids) == 3
+    own, shared = (root / "asked").read_text().splitlines()[-2:]
+    assert own.count("-mcpu=") == 2
+    assert own.count("-mcpu=cortex_a53-aes-sha2") == 2
+    assert " -mcpu=cortex_a7-aes-sha2 -c a.c" in shared
+
+
+def test_zig_s_cache_is_nobody_else_s_and_ends_with_the_call(
+    builder: LocalBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    root = Zig().install(tmp_path / "zig")
+    external = with_external_toolchain(builder, board(root), tmp_path / "log")
+    program = root / "zig"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'stat -c %a "$ZIG_LOCAL_CACHE_DIR" > {tmp_path}/mode\n'
+        f'echo "$ZIG_LOCAL_CACHE_DIR" "$ZIG_GLOBAL_CACHE_DIR" > {tmp_path}/used\n'
+        "exit 3\n"
+    )
+
+    with pytest.raises(ChildFailed, match="3"):
+        external.run([f"{TRIPLET}-gcc", "-c", "a.c"], tmp_path / "log")
+
+    local, global_ = (tmp_path / "used").read_text().split()
+    assert Path(local).parent == temporary
+    assert global_ == local
+    assert (tmp_path / "mode").read_text() == "700\n"
+    assert not [*temporary.iterdir()]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +205,13 @@ def test_boards_with_another_c_library_have_another_toolchain(
             Zig(links="echo unable to find zig installation directory"),
             ["cannot link a program", "unable to find zig installation directory"],
         ),
+        (
+            Zig(libraries="crt1.o libc++.a libnew.a libc.so"),
+            ["cannot link a program", "zig links libnew.a: its licence is not known"],
+        ),
+        (Zig(libraries="trial.o"), ["cannot link a program", "zig tells no libc++.a"]),
     ],
-    ids=["old", "foreign", "half"],
+    ids=["old", "foreign", "half", "unknown-library", "silent"],
 )
 def test_a_zig_that_cannot_build_for_the_board_is_refused(
     builder: LocalBuilder, tmp_path: Path, program: Zig, expected: list[str]
@@ -177,6 +230,46 @@ def test_a_board_that_zig_was_not_tried_for_is_refused(
     root = Zig().install(tmp_path / "zig")
 
     assert "was not tried for arm64" in refusal(builder, board(root, "a53-som-arm64"), tmp_path)
+    glibc = refusal(builder, board(root, libc=Libc(floor="2.31")), tmp_path)
+    assert "was not tried for glibc" in glibc
+    assert "the builder's GCC serves glibc from 2.13" in glibc
+
+
+def test_a_program_without_its_libraries_beside_it_is_refused(
+    builder: LocalBuilder, tmp_path: Path
+) -> None:
+    """/usr/bin/zig of a system, whose folder would be mounted over the builder's own."""
+    program = Zig().install(tmp_path / "bin") / "zig"
+    (tmp_path / "bin" / "lib").rename(tmp_path / "lib")
+
+    message = refusal(builder, board(program), tmp_path)
+
+    assert "is not the whole of zig" in message
+    assert f"expected: {tmp_path}/bin/lib/std, beside the program" in message
+
+
+def test_a_link_to_zig_stands_for_the_folder_that_it_leads_to(
+    builder: LocalBuilder, tmp_path: Path
+) -> None:
+    root = Zig().install(tmp_path / "zig-0.17.1")
+    link = tmp_path / "bin" / "zig"
+    link.parent.mkdir()
+    link.symlink_to(root / "zig")
+
+    toolchain = with_external_toolchain(builder, board(link), tmp_path / "log").toolchain
+
+    assert toolchain
+    assert toolchain.root == root
+
+
+def test_of_what_zig_says_of_its_version_the_first_line_counts(
+    builder: LocalBuilder, tmp_path: Path
+) -> None:
+    root = Zig(version="echo 0.17.1; echo warning: 1.0").install(tmp_path / "zig")
+    external = with_external_toolchain(builder, board(root), tmp_path / "log")
+
+    assert external.toolchain
+    assert compiler_facts(external.toolchain).version == "0.17.1"
 
 
 def test_a_folder_without_zig_is_refused(builder: LocalBuilder, tmp_path: Path) -> None:
@@ -216,12 +309,16 @@ def test_programs_of_the_user_s_in_a_release_are_refused_with_what_does_it(
 def test_the_bill_names_what_zig_links_with_its_licences(
     builder: LocalBuilder, tmp_path: Path
 ) -> None:
-    root = Zig().install(tmp_path / "zig")
+    root = Zig().install(tmp_path / "ziglang")
     external = with_external_toolchain(builder, board(root), tmp_path / "log")
 
     used = bill.compiler_packages(external, TRIPLET, tmp_path / "log")
 
-    assert used["compiler"].purl == "pkg:pypi/ziglang@0.17.1"
+    assert used["compiler"].purl is None  # the folder of an archive
+    (root / "__init__.py").touch()  # that of the wheel
+    of_wheel = bill.compiler_packages(external, TRIPLET, tmp_path / "log")
+    assert of_wheel["compiler"].purl == "pkg:pypi/ziglang@0.17.1"
+    assert used["libc++abi.a"].texts == {"LICENSE.TXT": b"licence of libc++abi"}
     assert used["libc++.a"].licence == "Apache-2.0 WITH LLVM-exception"
     assert used["libc.a"].source == "musl"
     assert used["libc.a"].texts == {"COPYRIGHT": b"licence of musl"}

@@ -50,7 +50,7 @@ def test_words_go_to_whom_they_are_for() -> None:
         ]
     )
 
-    assert command.compiler == ["-O2", "-DNDEBUG", "-I", "include", "-Wall", "-lm", "-pthread"]
+    assert command.compiler == ["-O2", "-DNDEBUG", "-I", "include", "-Wall", "-pthread"]
     assert command.linker == [
         *("a.o", "--gc-sections", "--exclude-libs", "ALL", "-Map=x"),
         *("-L/lib", "-lspng", "-o", "prog"),
@@ -111,10 +111,34 @@ def test_a_question_goes_to_zig(zig: Path, ran: list[list[str]]) -> None:
     assert ran == [["zig", "cc", "--version"]]
 
 
-def test_a_static_glibc_is_refused(zig: Path) -> None:
-    for path in (zig / "static").iterdir():
-        path.unlink()
-    (zig / "static").rmdir()
+@pytest.mark.parametrize(
+    "option", ["-iquote", "-isysroot", "-imacros", "--param", "-MJ", "-Xclang", "-Xassembler"]
+)
+def test_an_option_s_second_word_is_no_input(option: str) -> None:
+    command = parse([option, "word", "a.o"])
 
-    with pytest.raises(SystemExit, match="zig has no static glibc: link with its shared one"):
-        main(["ld", LOADER, "zig", "cc", "--", "-static", "a.o", "-o", "prog"])
+    assert command.compiler == [option, "word"]
+    assert command.linker == ["a.o"]
+
+
+def test_a_library_may_be_named_in_two_words() -> None:
+    assert parse(["a.o", "-l", "m", "-l", "spng"]).linker == ["a.o", "-lspng"]
+
+
+@pytest.mark.parametrize("suffix", ["c", "C", "c++", "cc", "cpp", "cxx", "i", "ii", "s", "S"])
+def test_a_source_is_told_by_its_suffix(suffix: str) -> None:
+    assert parse(["b.o", f"a.{suffix}"]).sources == [f"a.{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-nostartfiles", "a.o"], "-nostartfiles: not done with zig"),
+        (["a.o", "-static-pie"], "-static-pie: not done with zig"),
+        (["-nodefaultlibs", "a.o", "-lc"], "-lc: not done with zig"),
+        (["a.o", "-l", "gcc", "-nostdlib"], "-lgcc: not done with zig"),
+    ],
+)
+def test_what_is_not_done_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        parse(words)
