@@ -57,7 +57,8 @@ def _dependencies(package: str, arch: str, suite: str, env: Mapping[str, str]) -
     # What has another form is an option of apt's, or a pattern.
     argv = ["apt-cache", "depends", "--important", package]
     listing = process.capture(argv, env=env).stdout if NAME.fullmatch(package) else ""
-    if not listing:
+    # Of a name that others provide the listing has it in angle brackets.
+    if not listing or listing.startswith("<"):
         raise UserError(
             f"package '{package}'",
             f"not in Debian's {suite} for {arch}",

@@ -48,7 +48,7 @@ def up(
 ) -> None:
     """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
     with screens.deploy_progress(ERR) as progress:
-        names = tuple(filter(None, packages.split(",")))
+        names = tuple(filter(None, map(str.strip, packages.split(","))))
         on = lab.up(replace(lab_of(board), packages=names), progress)
     say(f"{board} answers at {on.target}")
     if json:

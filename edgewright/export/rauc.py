@@ -50,6 +50,10 @@ set -eu
 [ "$1" = slot-post-install ] || exit 0
 # busybox's `timeout` leaves a process for a second, whose folder cannot be unmounted until then.
 cd /
+[ -d "$RAUC_SLOT_MOUNT_POINT/current/" ] || {{
+    echo "release {release}: the slot has no folder current/" >&2
+    exit {problem}
+}}
 in_slot='cd "$RAUC_SLOT_MOUNT_POINT/current/" && exec "$@"'
 selftest() {{
     program=$1

@@ -134,6 +134,7 @@ def _peers(setup: Setup, names: Sequence[str], int8: Path, fp32: Path) -> Iterat
         if name == "ncnn":
             yield ncnn(setup, fp32, "FP32", {})
             continue
+        # No xnnpack: it makes no session of unsigned bytes.
         peer = peers.ORT_PEERS[name](setup.arch, setup.log)
         yield ort(setup, peer, "INT8", int8)
         yield ort(setup, peer, "FP32", fp32)

@@ -212,7 +212,7 @@ def _in_full_size(name: str, library: Library, definition: str, side: int) -> Ne
     return Network(name=name, source=Definition(request=request, wheels=wheels), task="tensor")
 
 
-# In the size that they are used in: what an inference costs does not hang on the weights.
+# In the size that they are used in: what an inference costs does not depend on the weights.
 IN_FULL_SIZE: tuple[Network, ...] = (
     _in_full_size("resnet18", "timm", "resnet18", 224),
     _in_full_size("yolov8n-backbone", "edgewright", "yolov8n_backbone", 320),

@@ -148,7 +148,7 @@ def _require_packages(lab: Lab) -> None:
     """Raises UserError for packages that a disk from before lacks: it stays as it is."""
     if not lab.disk.is_file():
         return
-    listed = lab.package_list.read_text().split() if lab.package_list.is_file() else []
+    listed = _listed_packages(lab)
     if absent := [package for package in lab.packages if package not in listed]:
         board = lab.profile.name
         raise UserError(
@@ -158,12 +158,19 @@ def _require_packages(lab: Lab) -> None:
         )
 
 
+def _listed_packages(lab: Lab) -> tuple[str, ...]:
+    """Those that the disk was made with."""
+    return tuple(lab.package_list.read_text().split()) if lab.package_list.is_file() else ()
+
+
 def insert_disk(lab: Lab, progress: Progress) -> Path:
     """Make the board's disk unless it exists; return the root file system of such boards."""
     plain = board_image.read_spec(lab.profile.abi.arch, lab.docker)
-    spec = replace(plain, further=tuple(sorted(set(lab.packages))))
+    has_disk = lab.disk.is_file()
+    packages = _listed_packages(lab) if has_disk else lab.packages
+    spec = replace(plain, further=tuple(sorted(set(packages))))
     rootfs = board_image.rootfs(spec, lab.log, progress)
-    if not lab.disk.is_file():
+    if not has_disk:
         make_folder(lab.folder)
         lab.package_list.write_text("".join(f"{package}\n" for package in lab.packages))
         megabytes = lab.disk_mb + (rootfs.stat().st_size >> 20)

@@ -156,7 +156,7 @@ std::optional<Error> decode_with(Decoder& decoder, const Encoded& encoded, Rows&
   if (auto error = check_size(encoded, width, height)) return error;
   ImageShape shape{static_cast<int>(width), static_cast<int>(height),
                    decoder.jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3, orientation_of(encoded)};
-  const int reduction = rows.reduction(shape);
+  const int reduction = rows.choose_reduction(shape);
   decoder.jpeg.scale_denom = static_cast<unsigned>(reduction);
   shape.width = (shape.width + reduction - 1) / reduction;
   shape.height = (shape.height + reduction - 1) / reduction;

@@ -72,8 +72,8 @@ void normalize_mean_std(std::vector<float>& values, const Normalize& normalize) 
 
 }  // namespace
 
-int InputRows::reduction(const ImageShape& shape) {
-  whole_ = shape;
+int InputRows::choose_reduction(const ImageShape& shape) {
+  full_shape_ = shape;
   const auto [width, height] = Frame{shape}.upright_size();
   return reduction_ = reduction_of(height, width, card_);
 }
@@ -81,12 +81,21 @@ int InputRows::reduction(const ImageShape& shape) {
 Placement InputRows::placement() const {
   Placement placement = geometry_->placement();
   if (reduction_ == 1) return placement;
-  const auto [width, height] = Frame{whole_}.upright_size();
+  const auto [width, height] = Frame{full_shape_}.upright_size();
   placement.width = static_cast<int>(width);
   placement.height = static_cast<int>(height);
   placement.scale_x /= reduction_;
   placement.scale_y /= reduction_;
   placement.part = {0, 0, width, height};
+  // Sides were rounded up at the stored picture's end, which comes first where it is mirrored.
+  const auto margin = [&](size_t reduced, size_t full) {
+    return static_cast<double>(reduced * static_cast<size_t>(reduction_) - full);
+  };
+  const bool swap = Turn(shape_.orientation).swap;
+  if ((swap ? down_ : across_).is_mirrored)
+    placement.left += margin(geometry_->width, width) * placement.scale_x;
+  if ((swap ? across_ : down_).is_mirrored)
+    placement.top += margin(geometry_->height, height) * placement.scale_y;
   return placement;
 }
 

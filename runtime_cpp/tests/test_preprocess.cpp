@@ -132,7 +132,7 @@ TEST_CASE("a reduced picture has the places of the whole one") {
   Card card = constant_card(1, 64, 48);
   card.preprocess.is_jpeg_scaled = true;
   InputRows rows(card);
-  CHECK(rows.reduction({300, 387, 1, 6}) == 4);  // upright 387 x 300
+  CHECK(rows.choose_reduction({300, 387, 1, 6}) == 4);  // upright 387 x 300
   rows.begin({75, 97, 1, 6});
   const Placement placement = rows.placement();
   CHECK(placement.width == 387);
@@ -140,9 +140,12 @@ TEST_CASE("a reduced picture has the places of the whole one") {
   CHECK(placement.part.width == 387);
   CHECK(placement.scale_x * 4 * 97 == doctest::Approx(64));
   CHECK(placement.scale_y * 300 == doctest::Approx(48));
-  CHECK(InputRows(card).reduction({127, 96, 1, 1}) == 1);
-  CHECK(InputRows(card).reduction({128, 96, 1, 1}) == 2);
-  CHECK(InputRows(card).reduction({16384, 16384, 1, 1}) == 8);
+  // The upright picture's first column is the stored one's last row, of which one pixel is real.
+  CHECK(placement.left == doctest::Approx(placement.scale_x));
+  CHECK(placement.top == 0);
+  CHECK(InputRows(card).choose_reduction({127, 96, 1, 1}) == 1);
+  CHECK(InputRows(card).choose_reduction({128, 96, 1, 1}) == 2);
+  CHECK(InputRows(card).choose_reduction({16384, 16384, 1, 1}) == 8);
 }
 
 TEST_CASE("a turned picture is fitted as the upright one") {

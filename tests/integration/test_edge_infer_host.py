@@ -265,10 +265,14 @@ def test_a_jpeg_that_may_be_scaled_agrees_with_python(
     exif[0x112] = orientation
     blocks = np.random.default_rng(1).integers(0, 256, size=(50, 50, 3), dtype=np.uint8)
     image = model.parent / "blocks.jpg"
-    Image.fromarray(blocks).resize(size[::-1], Image.Resampling.BICUBIC).save(
-        image, exif=exif, quality=90, subsampling=subsampling, progressive=progressive
-    )
+    picture = Image.fromarray(blocks).resize(size[::-1], Image.Resampling.BICUBIC)
+    options: dict[str, Any] = {"quality": 90, "subsampling": subsampling}
+    options["progressive"] = progressive
+    picture.save(image, exif=exif, **options)
+    assert agreement(host_edge_infer, model, image) <= AGREEMENT
 
+    # As stereo cameras and phones write them: a second picture behind the first.
+    picture.save(image, "MPO", save_all=True, append_images=[picture], exif=exif, **options)
     assert agreement(host_edge_infer, model, image) <= AGREEMENT
 
 

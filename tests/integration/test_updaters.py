@@ -294,8 +294,10 @@ def test_rauc_of_the_board_writes_the_app_slot_that_is_not_booted(
     def mounted(ssh: Board, device: str) -> Iterator[None]:
         """As the system of that group has it."""
         ssh.script('mkdir -p "$1" && mount "$2" "$1"', ROOT_ON_BOARD, device)
-        yield
-        ssh.check(["umount", ROOT_ON_BOARD])
+        try:
+            yield
+        finally:
+            ssh.check(["umount", ROOT_ON_BOARD])
 
     with connect(lab.up(board).target) as ssh:
         ssh.run(["rm", "-rf", ROOT_ON_BOARD])

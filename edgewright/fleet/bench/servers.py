@@ -31,6 +31,7 @@ PACKAGES = (
     *("openssh-server", "libwrap0", "libnsl2", "libtirpc3", "libssl3"),
 )
 START_SECONDS = 60.0
+AT_ONCE = 200  # servers that start; the port of each is an open file of this process meanwhile
 
 # Its folder, the programs' folder, the kind of server, where it listens (address:port), and the
 # size of /opt, if it is to be small. OpenSSH wants a user and a folder that only an installed
@@ -118,19 +119,21 @@ def start(
     make_folders(folder, login, board_keys.key(folder / board_keys.HOST))
     with (folder / "sshd_config").open("a") as config:
         config.writelines(f"{line}\n" for line in settings)
-    reservation = reserve_port()
-    port = port_of(reservation)
-    board_keys.pin(folder, port)
-    argv = ["unshare", "-m", "sh", "-c", BOARD, "_", str(folder), str(unpacked), kind]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*argv, f"127.0.0.1:{port}", ""], stderr=log)
+    with ExitStack() as undo:
+        reservation = undo.enter_context(reserve_port())
+        port = port_of(reservation)
+        board_keys.pin(folder, port)
+        argv = ["unshare", "-m", "sh", "-c", BOARD, "_", str(folder), str(unpacked), kind]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([*argv, f"127.0.0.1:{port}", ""], stderr=log)
+        undo.pop_all()
     return Server(
         name=name, kind=kind, folder=folder, port=port, process=process, reservation=reservation
     )
 
 
 def wait(server: Server) -> None:
-    """Until it answers. Raises UserError if it does not."""
+    """Until it answers, and has its port. Raises UserError if it does not."""
     deadline = time.monotonic() + START_SECONDS
     while not board_keys.banner("127.0.0.1", server.port):
         if time.monotonic() > deadline or server.process.poll() is not None:
@@ -138,9 +141,10 @@ def wait(server: Server) -> None:
                 f"{server.kind} on port {server.port}",
                 "does not start",
                 facts=last_lines(server.log.read_text(errors="replace"), TAIL_LINES),
-                next=f"read {server.log}",
+                next=f"less {server.log}",
             )
         time.sleep(0.05)
+    server.reservation.close()
 
 
 @contextmanager
@@ -150,13 +154,15 @@ def running(
     """A server of each of `kinds`, in folders of their names, as long as the block takes."""
     require_root()
     with ExitStack() as stack:
-        servers = []
+        servers: list[Server] = []
         for number, kind in enumerate(kinds):
+            if number >= AT_ONCE:
+                wait(servers[number - AT_ONCE])
             name = f"board-{number}"
             server = start(name, kind, folder / name, unpacked, login)
             stack.callback(stop, server)
             servers.append(server)
-        for server in servers:
+        for server in servers[-AT_ONCE:]:
             wait(server)
         yield tuple(servers)
 

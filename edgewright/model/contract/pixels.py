@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
@@ -40,9 +41,12 @@ class Picture:
     height: int  # of the image itself
     width: int
     reduction: int = 1  # sides of the image by those of the pixels, which are rounded up
+    # By that rounding, pixels of the image that would fit in before its first row and column:
+    # where the stored picture was mirrored, its last ones come first.
+    margin: tuple[int, int] = (0, 0)
 
     @staticmethod
-    def whole(pixels: Pixels) -> "Picture":
+    def of(pixels: Pixels) -> "Picture":
         return Picture(pixels=pixels, height=pixels.shape[0], width=pixels.shape[1])
 
 
@@ -67,14 +71,14 @@ def read_picture(
     """
     content = read_file(path, limit=MAX_BYTES)  # a file of /dev has no size and no end
     if content[:2] in (b"P5", b"P6"):
-        return Picture.whole(_decode_pnm(content, path))
+        return Picture.of(_decode_pnm(content, path))
     try:
         # These formats only, as edge-infer has; the other decoders of Pillow are not needed.
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             _require_size(*image.size, path)
             _require_end(image, content, path)
             width, height = image.size
-            if image.format == "JPEG":
+            if isinstance(image, JpegImageFile):  # of several pictures too, which are "MPO"
                 is_turned = _orientation_of(image) >= 5
                 divisor = reduction(*((width, height) if is_turned else (height, width)))
                 image.draft("L" if for_gray else None, (width // divisor, height // divisor))
@@ -94,7 +98,15 @@ def read_picture(
         raise UserError(str(path), UNREADABLE, facts=facts) from error
     if turn >= 5:
         height, width = width, height
-    return Picture(pixels=_turned(pixels, turn), height=height, width=width, reduction=divisor)
+    pixels = _turned(pixels, turn)
+    surplus = (divisor * pixels.shape[0] - height, divisor * pixels.shape[1] - width)
+    return Picture(
+        pixels=pixels,
+        height=height,
+        width=width,
+        reduction=divisor,
+        margin=(surplus[0] * (turn in (3, 4, 7, 8)), surplus[1] * (turn in (2, 3, 6, 7))),
+    )
 
 
 def _orientation_of(image: Image.Image) -> int:

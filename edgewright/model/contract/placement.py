@@ -28,14 +28,23 @@ class Placement:
         """The part of the image that the network sees."""
         return self.region or Region(x=0, y=0, width=self.width, height=self.height)
 
-    def enlarged(self, reduction: int, height: int, width: int) -> "Placement":
-        """The same of the image itself, of which this one is the picture reduced in size."""
+    def enlarged(
+        self, reduction: int, size: tuple[int, int], margin: tuple[int, int]
+    ) -> "Placement":
+        """The same of the image itself, of which this one is the picture reduced in size.
+
+        `size` is its height and width, `margin` how many of its pixels fit into the reduced
+        picture before its first row and column.
+        """
+        scale_y, scale_x = self.scale_y / reduction, self.scale_x / reduction
         return replace(
             self,
-            width=width,
-            height=height,
-            scale_x=self.scale_x / reduction,
-            scale_y=self.scale_y / reduction,
+            height=size[0],
+            width=size[1],
+            scale_y=scale_y,
+            scale_x=scale_x,
+            top=self.top + margin[0] * scale_y,
+            left=self.left + margin[1] * scale_x,
         )
 
     def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:

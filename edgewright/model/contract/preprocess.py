@@ -94,13 +94,14 @@ def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
     Raises ValueError if the card's region reaches beyond them.
     """
     region = region_of(pixels.shape[0], pixels.shape[1], card)
-    return place(Picture.whole(pixels), region, card)[0]
+    return place(Picture.of(pixels), region, card)[0]
 
 
 def place(picture: Picture, region: Region | None, card: ImageCard) -> tuple[Floats, Placement]:
     """The input that a region of an image, or all of it, becomes; where the image lies in it."""
     canvas, geometry = resized(picture.pixels, region, card)
-    placement = geometry.placement.enlarged(picture.reduction, picture.height, picture.width)
+    size = (picture.height, picture.width)
+    placement = geometry.placement.enlarged(picture.reduction, size, picture.margin)
     return normalize(canvas, card.preprocess.normalize)[np.newaxis], placement
 
 

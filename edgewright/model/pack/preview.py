@@ -33,7 +33,7 @@ def write_preview(network: Path, card: AnyCard, image: Path, out: Path) -> str:
     """
     if isinstance(card, TensorCard):
         raise UserError(str(network), "takes tensors, of which there is no picture")
-    plan = load_frame(image, card)[1]
+    plan = load_frame(image, card)[1] if card.tiling else None
     picture = Image.fromarray(decode(image, card.preprocess.significant_bits)).convert("RGB")
     caption = "what the network sees"
     if plan is not None:

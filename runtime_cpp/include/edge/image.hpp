@@ -31,7 +31,7 @@ class Rows {
   virtual ~Rows() = default;
   /// By how much a JPEG of this shape is to be reduced in size when it is decoded: 1, 2, 4 or 8.
   /// It begins with its sides divided by that and rounded up.
-  virtual int reduction(const ImageShape&) { return 1; }
+  virtual int choose_reduction(const ImageShape&) { return 1; }
   virtual void begin(const ImageShape& shape) = 0;
   virtual void row(const uint8_t* pixels) = 0;  // width × channels, the top row first
   /// Bytes of memory for the picture, once it has begun: a decoder may take what they leave.

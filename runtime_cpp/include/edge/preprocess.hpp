@@ -23,7 +23,7 @@ class InputRows : public Rows {
   explicit InputRows(const Card& card, std::optional<Region> tile = std::nullopt)
       : card_(card), tile_(tile) {}
 
-  int reduction(const ImageShape& shape) override;
+  int choose_reduction(const ImageShape& shape) override;
   void begin(const ImageShape& shape) override;
   void row(const uint8_t* pixels) override;
 
@@ -40,8 +40,8 @@ class InputRows : public Rows {
   const Card& card_;
   std::optional<Region> tile_;
   ImageShape shape_{};
-  int reduction_ = 1;   // of the picture's size
-  ImageShape whole_{};  // before that
+  int reduction_ = 1;        // of the picture's size
+  ImageShape full_shape_{};  // before that
   std::optional<Geometry> geometry_;
   Span across_{};  // of the picture as it is stored
   Span down_{};    // of the picture as it is stored

@@ -40,7 +40,7 @@ class Zig:
 
     def install(self, root: Path) -> Path:
         text = f"""#!/bin/sh
-echo "$@" >> {root}/asked
+echo "$@" >> {root}/requests
 [ "$1" != version ] || {{ {self.version}; exit; }}
 case " $* " in
 *" -dM "*) echo '#define __clang_major__ 21'; exit ;;
@@ -106,10 +106,10 @@ def test_recipes_reach_zig_by_the_names_and_with_the_options_of_gcc(
     options = ["-mcpu=cortex-a53", "-mfpu=neon-fp-armv8", "-mtune=cortex-a72", "-Werror", "-c"]
     external.run([f"{TRIPLET}-g++", *options, "a.cpp"], tmp_path / "log")
 
-    asked = (root / "asked").read_text().splitlines()[-1]
-    assert asked.startswith("c++ -target arm-linux-musleabihf -mcpu=cortex_a53-aes-sha2 -Os ")
-    assert " -mcpu=cortex_a53-aes-sha2 -Werror -c a.cpp " in asked
-    assert asked.endswith(" -Wno-error")  # Clang warns of more than GCC
+    call = (root / "requests").read_text().splitlines()[-1]
+    assert call.startswith("c++ -target arm-linux-musleabihf -mcpu=cortex_a53-aes-sha2 -Os ")
+    assert " -mcpu=cortex_a53-aes-sha2 -Werror -c a.cpp " in call
+    assert call.endswith(" -Wno-error")  # Clang warns of more than GCC
 
 
 def test_its_libraries_are_where_recipes_look_for_gcc_s(

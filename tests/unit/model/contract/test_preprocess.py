@@ -275,6 +275,40 @@ def test_a_jpeg_is_decoded_no_smaller_than_what_it_becomes(
     np.testing.assert_allclose(middle, [size[0] / 2, size[1] / 2], atol=reduction / 2)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_a_scaled_jpeg_shows_is_where_it_is_in_the_image(
+    orientation: int, tmp_path: Path
+) -> None:
+    """An edge across and one down; sides that an eighth does not divide, so one end is padded."""
+    upright = np.zeros((329, 321), np.uint8)
+    upright[200:, 160:] = 255
+    image = tmp_path / "edges.jpg"
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(stored_as(upright, orientation)).save(image, exif=exif, quality=95)
+    card = fitted(Stretch(), 40, 40)
+    rules = card.preprocess.model_copy(update={"jpeg": "scaled"})
+    card = card.model_copy(update={"preprocess": rules})
+
+    values, placement = load_placed(image, card)
+
+    bright = values[0, 0] > 127
+    corner = np.array([bright[-1].argmax(), bright[:, -1].argmax()], np.float64)
+    np.testing.assert_allclose(placement.to_image(corner), [160, 200], atol=5)
+    ends = placement.to_image(np.array([[0.0, 0.0], [40.0, 40.0]]))
+    np.testing.assert_allclose(ends, [[0, 0], [321, 329]], atol=1e-9)
+
+
+def stored_as(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """The picture that is `upright` once it is turned by that orientation."""
+    stored = upright.swapaxes(0, 1) if orientation >= 5 else upright
+    if orientation in (3, 4, 6, 7):
+        stored = stored[::-1]
+    if orientation in (2, 3, 7, 8):
+        stored = stored[:, ::-1]
+    return np.ascontiguousarray(stored)
+
+
 def test_a_letterbox_has_a_border_of_its_value_before_it_is_normalised() -> None:
     rules = Preprocess(fit=Letterbox(pad_value=51), normalize=Scale(factor=1 / 255))
     card = make_card(input=Input(shape=(1, 1, 5, 4)), preprocess=rules)

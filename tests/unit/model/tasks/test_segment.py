@@ -153,7 +153,7 @@ def test_of_a_region_masks_and_boxes_are_within_it() -> None:
     card = segment_card(output(activation="softmax"))
     rules = card.preprocess.model_copy(update={"roi": Region(x=4, y=2, width=8, height=4)})
     card = card.model_copy(update={"preprocess": rules})
-    picture = Picture.whole(np.zeros((8, 16), np.uint8))
+    picture = Picture.of(np.zeros((8, 16), np.uint8))
     _, placement = place(picture, region_of(8, 16, card), card)
     values = np.array([5, 1, 2, 2, 0, 3, 2, 1, 0, 3, 4, 2], np.float32)
     answer = SegmentTask(card).answer([values.reshape(card.outputs[0].shape)], placement)
