@@ -12,7 +12,7 @@ from elftools.elf.sections import SymbolTableSection
 from edgewright.base.errors import UserError
 from edgewright.board.audit import Audit, AuditedFile
 from edgewright.board.elf import linked_files, read_elf
-from edgewright.build import bill, packages
+from edgewright.build import bill, packages, zig
 from edgewright.build.bill import BillInputs, CompilerPackage, Linked
 from edgewright.build.packages import Package
 from edgewright.release import sbom
@@ -318,6 +318,19 @@ def test_an_sdk_has_its_two_libraries_what_is_inside_of_them_and_no_program(
     assert parts.keys() - set(runtime.holds) == set(libedge.holds)
     assert all(item.licence and item.texts for item in (runtime, libedge, *parts.values()))
     assert [tool.name for tool in written_bill.tools] == ["edgewright", GCC.name]
+
+
+def test_an_sdk_by_zig_holds_its_libraries_but_no_c_library_which_is_the_board_s(
+    inputs: BillInputs,
+) -> None:
+    by_zig = replace(GCC, source="zig", licence="MIT")
+    compiler = dict.fromkeys((*zig.LIBRARIES, "compiler"), by_zig)
+
+    written_bill = bill.sdk_bill(replace(of_sdk(inputs, "libc.so"), compiler=compiler))
+
+    refs = {item.ref for item in written_bill.ingredients}
+    assert {"libc++.a", "libc++abi.a", "libunwind.a", "libcompiler_rt.a"} <= refs
+    assert not {"libc.a", "libzigc.a"} & refs
 
 
 def test_an_sdk_without_a_licence_text_is_refused(inputs: BillInputs) -> None:

@@ -285,3 +285,11 @@ def test_docker_runs_what_it_is_given_with_the_vendors_programs_first(tmp_path: 
 def test_a_relative_path_is_refused_by_the_profile() -> None:
     with pytest.raises(ValueError, match="external"):
         Toolchain(external="gcc-12/bin")
+
+
+@pytest.mark.parametrize("folder", ["/bin", "/usr/bin", "/usr/lib", "/usr/local/bin", "/tmp"])
+def test_folders_of_the_builders_own_are_named(folder: str, tmp_path: Path) -> None:
+    image = DockerBuilder(image="i", workspace=tmp_path, cache=tmp_path, resources=tmp_path)
+
+    with pytest.raises(UserError, match=f"lies in {folder}, which cannot be mounted"):
+        external_toolchain._require_mountable(image, Path(folder), board(Path(folder)))

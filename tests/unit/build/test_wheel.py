@@ -14,7 +14,7 @@ import pytest
 from edgewright.base.errors import UserError
 from edgewright.board.catalogue import load_board
 from edgewright.board.elf import NeededVersion, read_elf
-from edgewright.board.profile import Arch, LibcFamily
+from edgewright.board.profile import Arch, Libc, LibcFamily
 from edgewright.build import wheel as wheels
 from edgewright.build.wheel import (
     add_to_index,
@@ -171,6 +171,14 @@ def test_the_name_tells_boards_and_contents_apart(sdk: Sdk) -> None:
     assert wheel.name.startswith("edgewright_runtime-1.21.0+a53.som.w")
     assert wheel.name.endswith("-py3-none-manylinux_2_31_armv7l.whl")
     assert make_wheel(sdk, PROFILE, CODE) == wheel
+
+
+def test_the_tag_is_the_sdk_s_also_when_the_profile_has_changed_since(sdk: Sdk) -> None:
+    musl = Libc(family=LibcFamily.MUSL, floor="1.2")
+
+    wheel = make_wheel(sdk, PROFILE.model_copy(update={"libc": musl}), CODE)
+
+    assert wheel == make_wheel(sdk, PROFILE, CODE)
 
 
 def test_a_tag_is_given_only_where_it_is_true() -> None:
