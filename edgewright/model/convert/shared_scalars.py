@@ -7,7 +7,7 @@ several times to the same bytes. It does where the constants are the same.
 
 from math import prod
 
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 
 def share_scalars(model: ModelProto) -> None:
@@ -17,7 +17,9 @@ def share_scalars(model: ModelProto) -> None:
     firsts: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     shared = {}
     for tensor in graph.initializer:
-        if tensor.name not in inputs and prod(tensor.dims) == 1:
+        # Of texts numpy has addresses, which are alike where the texts are not.
+        is_number = tensor.data_type != TensorProto.STRING
+        if is_number and tensor.name not in inputs and prod(tensor.dims) == 1:
             data = numpy_helper.to_array(tensor).tobytes()
             key = (tensor.data_type, tuple(tensor.dims), data)
             shared[tensor.name] = firsts.setdefault(key, tensor.name)

@@ -17,7 +17,7 @@ namespace {
 using ONNX_NAMESPACE::TensorProto;
 
 constexpr int kA = 0, kB = 3;                              // tensors of a QLinearMul
-constexpr int kX = 0, kW = 3, kWZeroPoint = 5, kBias = 8;  // inputs of a QLinearConv
+constexpr int kX = 0, kXZeroPoint = 2, kW = 3, kWZeroPoint = 5, kBias = 8;  // of a QLinearConv
 constexpr int kRequired = 8;                               // of its inputs, as of a QLinearMul's
 constexpr int64_t kLeastImage = 256 * 1024;  // bytes: before and behind an activation, half a MiB
 constexpr int64_t kLargestSize = 1 << 15;    // so that no product of four overflows
@@ -129,10 +129,14 @@ class Matcher {
   bool IsPacked(const Node& convolution) const {
     const auto& inputs = convolution.InputDefs();
     const bool has_bias = static_cast<int>(inputs.size()) > kBias && inputs[kBias]->Exists();
-    return AreConstant(convolution, {1, 2, 3, 4, 5, 6, 7}) &&
-           (!has_bias || AreConstant(convolution, {kBias})) &&
-           HasType(*inputs[kX], TensorProto::UINT8) && HasType(*inputs[kW], TensorProto::INT8) &&
-           IsZero(*inputs[kWZeroPoint]) && !HasLowest(*inputs[kW]);
+    if (!AreConstant(convolution, {1, 2, 3, 4, 5, 6, 7})) return false;
+    if (has_bias && !AreConstant(convolution, {kBias})) return false;
+    const auto shape = FixedShape(*inputs[kW], 4);  // `Is` has looked whether there is one
+    const int64_t columns = (*shape)[0], zero_points = CountOf(*inputs[kWZeroPoint]);
+    return (!has_bias || CountOf(*inputs[kBias]) == columns) &&
+           CountOf(*inputs[kXZeroPoint]) == 1 && (zero_points == 1 || zero_points == columns) &&
+           IsOfShape(*inputs[kW], *shape) && HasType(*inputs[kX], TensorProto::UINT8) &&
+           HasType(*inputs[kW], TensorProto::INT8) && IsZero(*inputs[kWZeroPoint]) && !HasLowest(*inputs[kW]);
   }
 
   /// Whether a node is a convolution of a kind that its weights' shape tells.
@@ -154,7 +158,17 @@ class Matcher {
   }
 
   const TensorProto* Constant(const NodeArg& value) const {
-    return viewer_.GetConstantInitializer(value.Name(), true);
+    return viewer_.GetConstantInitializer(value.Name(), false);  // as kernels see them
+  }
+
+  int64_t CountOf(const NodeArg& constant) const {
+    return utils::GetTensorShapeFromTensorProto(*Constant(constant)).Size();
+  }
+
+  /// Whether a constant has the shape that its value declares; stored weights have another one.
+  bool IsOfShape(const NodeArg& constant, const TensorShape& declared) const {
+    const TensorShape shape = utils::GetTensorShapeFromTensorProto(*Constant(constant));
+    return shape.NumDimensions() == 1 || shape == declared;
   }
 
   bool AreConstant(const Node& node, std::initializer_list<int> inputs) const {

@@ -21,6 +21,13 @@ edgewright::Pointwise PointwiseOf(const PackedConvolution& convolution) {
   return {convolution.weights, columns, RequantizeOf(convolution)};
 }
 
+/// Whether weights are those of a 1x1 convolution of so many channels. What the model declares of
+/// them was looked at before; this is what was packed.
+bool IsPointwise(const PackedConvolution& convolution, int64_t channels) {
+  const TensorShape& shape = convolution.shape;
+  return shape.NumDimensions() == 4 && shape[1] == channels && shape[2] == 1 && shape[3] == 1;
+}
+
 /// Null without an activation.
 const uint8_t* TableOf(const OpKernel* activation, std::array<uint8_t, 256>& table) {
   if (activation == nullptr) return nullptr;
@@ -30,7 +37,8 @@ const uint8_t* TableOf(const OpKernel* activation, std::array<uint8_t, 256>& tab
 
 /// Whether the memory of a band can be counted in 32 bits, whatever a model's shapes are.
 bool IsCountable(const edgewright::Windows& w) {
-  constexpr int64_t kMost = 1 << 28;
+  constexpr int64_t kMost = 1 << 28, kMostRows = 1 << 17;
+  if (std::max({w.height, w.width, w.output_width}) > kMostRows) return false;
   const int64_t channels = w.pixel_size, width = w.output_width;
   const int64_t span = int64_t{w.kernel_height - 1} * w.dilation_y + 1;
   return span <= kMost && std::min<int64_t>(span, w.height) * w.width * channels <= kMost &&
@@ -68,9 +76,9 @@ Status ComputeInvertedResidual(OpKernelContext& context, const PackedConvolution
   const Tensor& input = *context.Input<Tensor>(0);
   const TensorShape& shape = input.Shape();
   const int64_t channels = expand.shape[0];
-  ORT_RETURN_IF_NOT(shape.NumDimensions() == 4 && shape[3] == expand.shape[1] &&
+  ORT_RETURN_IF_NOT(shape.NumDimensions() == 4 && IsPointwise(expand, shape[3]) &&
                         depthwise.shape.NumDimensions() == 4 && depthwise.shape[0] == channels &&
-                        project.shape[1] == channels,
+                        IsPointwise(project, channels),
                     "the shapes of an inverted residual do not fit");
   edgewright::Windows windows;
   int64_t height;
