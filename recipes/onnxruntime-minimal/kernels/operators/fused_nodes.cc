@@ -16,9 +16,9 @@ namespace {
 
 using ONNX_NAMESPACE::TensorProto;
 
-constexpr int kA = 0, kB = 3;                              // tensors of a QLinearMul
+constexpr int kA = 0, kB = 3;  // tensors of a QLinearMul
 constexpr int kX = 0, kXZeroPoint = 2, kW = 3, kWZeroPoint = 5, kBias = 8;  // of a QLinearConv
-constexpr int kRequired = 8;                               // of its inputs, as of a QLinearMul's
+constexpr int kRequired = 8;  // of its inputs, as of a QLinearMul's
 constexpr int64_t kLeastImage = 256 * 1024;  // bytes: before and behind an activation, half a MiB
 constexpr int64_t kLargestSize = 1 << 15;    // so that no product of four overflows
 
@@ -136,7 +136,8 @@ class Matcher {
     return (!has_bias || CountOf(*inputs[kBias]) == columns) &&
            CountOf(*inputs[kXZeroPoint]) == 1 && (zero_points == 1 || zero_points == columns) &&
            IsOfShape(*inputs[kW], *shape) && HasType(*inputs[kX], TensorProto::UINT8) &&
-           HasType(*inputs[kW], TensorProto::INT8) && IsZero(*inputs[kWZeroPoint]) && !HasLowest(*inputs[kW]);
+           HasType(*inputs[kW], TensorProto::INT8) && IsZero(*inputs[kWZeroPoint]) &&
+           !HasLowest(*inputs[kW]);
   }
 
   /// Whether a node is a convolution of a kind that its weights' shape tells.
