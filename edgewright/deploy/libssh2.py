@@ -16,12 +16,7 @@ from typing import Any, BinaryIO
 from ssh2 import session as ssh2
 from ssh2.exceptions import ChannelWindowFullError, SSH2Error
 
-from edgewright.deploy.line import (
-    NO_SERVER,
-    Budget,
-    SilenceError,
-    WatchedLine,
-)
+from edgewright.deploy.line import NO_SERVER, Budget, EndlessAnswerError, SilenceError, WatchedLine
 from edgewright.deploy.openssh import is_ready
 
 CHUNK = 32 * 1024
@@ -62,7 +57,8 @@ class Session:
     """An SSH session over a line that is open, and watched.
 
     libssh2 waits for the board in C, within `_waiting` alone: what it does where a channel is freed
-    has no limit.
+    has no limit. Its objects are attributes of this one, never variables of a frame, which an
+    exception may hold: so `close` frees them all, and nothing writes to the socket after it.
     """
 
     def __init__(self, line: WatchedLine, host_key_algorithms: Sequence[str]) -> None:
@@ -72,6 +68,8 @@ class Session:
         for method, names in METHODS.items():
             self._session.method_pref(method, names)
         self._session.method_pref(ssh2.LIBSSH2_METHOD_HOSTKEY, ",".join(host_key_algorithms))
+        self._agent: Any = None
+        self._channel: Any = None  # of the command that runs
         self._next_channel: Any = None
         self._idle = 0.0  # seconds that the board may be silent
 
@@ -88,7 +86,7 @@ class Session:
                 self._session.handshake(self.line)
         except SSH2Error as failed:
             if self.line.excess:
-                raise self.line.excess from failed
+                raise EndlessAnswerError(self.line.excess) from failed
             if not self.line.is_silent:
                 raise NoSessionError(self._session.last_error()) from failed
             has_banner = BEFORE_BANNER not in self._session.last_error()
@@ -103,29 +101,34 @@ class Session:
         A key that cannot be read, for its passphrase say, is passed over.
         Raises SilenceError and EndlessAnswerError.
         """
-        by_file = self._session.userauth_publickey_fromfile
         try:
             with self._waiting(seconds):
                 return (
-                    any(self._is_let_in(by_file, user, path) for path in keys)
+                    any(self._is_let_in(self._by_file, user, path) for path in keys)
                     or (agent and self._agent_lets_in(user))
-                    or any(self._is_let_in(by_file, user, path) for path in own)
+                    or any(self._is_let_in(self._by_file, user, path) for path in own)
                 )
         except TimeoutError as silent:
             raise SilenceError(f"no answer to the login within {seconds:g} s") from silent
 
     def _agent_lets_in(self, user: str) -> bool:
-        agent = self._session.agent_init()
+        self._agent = self._session.agent_init()
         try:
-            agent.connect()
-            identities = agent.get_identities()
+            self._agent.connect()
+            identities = self._agent.get_identities()
         except SSH2Error:  # there is none
             return False
-        return any(self._is_let_in(agent.userauth, user, identity) for identity in identities)
+        return any(self._is_let_in(self._by_agent, user, identity) for identity in identities)
 
-    def _is_let_in(self, attempt: Callable[..., int], *arguments: object) -> bool:
+    def _by_file(self, user: str, path: str) -> Any:
+        return self._session.userauth_publickey_fromfile(user, path)
+
+    def _by_agent(self, user: str, identity: object) -> Any:
+        return self._agent.userauth(user, identity)
+
+    def _is_let_in(self, attempt: Callable[..., Any], *arguments: object) -> bool:
         try:
-            return attempt(*arguments) == 0
+            return bool(attempt(*arguments) == 0)
         except SSH2Error:
             self._raise_limit()
             return False
@@ -145,18 +148,20 @@ class Session:
         """
         try:
             with self._waiting(idle):
-                channel = self._next_channel or self._session.open_session()
+                self._channel = self._next_channel or self._session.open_session()
                 self._next_channel = None
-                channel.execute(command + TELL_EXIT)
-                answer = _Answer(channel)
+                self._channel.execute(command + TELL_EXIT)
+                answer = _Answer()
                 self._send(answer, source, on_bytes, budget)
                 budget.end_sending()
                 self._receive(answer, budget)
                 # Dropbear ends where the next command begins before it has closed this one.
-                channel.close()
+                self._channel.close()
         except SSH2Error as lost:
             self._raise_limit()
             raise EOFError(type(lost).__name__) from lost
+        finally:
+            self._channel = None
         code = EXIT.search(answer.errors)
         errors = answer.errors[: code.start()] if code else answer.errors
         return int(code[1]) if code else -1, bytes(answer.output), bytes(errors)
@@ -173,7 +178,7 @@ class Session:
             while chunk := source.read(CHUNK):
                 if not self._send_chunk(answer, chunk, on_bytes, budget):
                     return
-        answer.channel.send_eof()
+        self._channel.send_eof()
 
     def _send_chunk(
         self,
@@ -185,7 +190,7 @@ class Session:
         """Whether the command took all of it, and has not ended before."""
         moved = time.monotonic()
         while True:
-            count: int = answer.channel.write(chunk)[1]
+            count: int = self._channel.write(chunk)[1]
             chunk = chunk[count:]
             budget.add_sent(count)
             if on_bytes and count:
@@ -197,7 +202,7 @@ class Session:
             is_cut = self._session.block_directions() & ssh2.LIBSSH2_SESSION_BLOCK_OUTBOUND
             # The board takes no more yet, and may wait until we take some. What it writes
             # meanwhile is no sign that it takes anything.
-            if not is_cut and answer.is_whole():
+            if not is_cut and self._is_whole(answer):
                 return False
             if time.monotonic() - moved > self._idle:
                 raise TimeoutError
@@ -210,11 +215,19 @@ class Session:
         is_whole = False
         while not is_whole:
             with contextlib.suppress(ChannelWindowFullError):
-                answer.channel.wait_eof()
+                self._channel.wait_eof()
             with self._not_waiting():
-                is_whole = answer.is_whole()
+                is_whole = self._is_whole(answer)
             # The watch looks now and then.
             budget.require(len(answer.output) + len(answer.errors))
+
+    def _is_whole(self, answer: "_Answer") -> bool:
+        """Take what has come; whether that was all."""
+        while (chunk := self._channel.read(CHUNK))[0] > 0:
+            answer.output += chunk[1]
+        while (chunk := self._channel.read_stderr(CHUNK))[0] > 0:
+            answer.errors += chunk[1]
+        return bool(self._channel.eof())
 
     @contextlib.contextmanager
     def _waiting(self, idle: float, first: float | None = None) -> Iterator[None]:
@@ -263,12 +276,14 @@ class Session:
             attendant.join()
 
     def close(self) -> None:
-        self.line.close()
+        """End the line, and free what libssh2 has: the line can be closed then."""
+        self.line.end()
+        self._channel = self._next_channel = self._agent = self._session = None
 
     def _raise_limit(self) -> None:
         """What ended the line, if a limit did. Raises EndlessAnswerError and TimeoutError."""
         if self.line.excess:
-            raise self.line.excess
+            raise EndlessAnswerError(self.line.excess)
         if self.line.is_silent:
             raise TimeoutError
 
@@ -276,16 +291,5 @@ class Session:
 class _Answer:
     """What a command writes, as far as it has come."""
 
-    def __init__(self, channel: Any) -> None:
-        self.channel = channel
+    def __init__(self) -> None:
         self.output, self.errors = bytearray(), bytearray()
-
-    def is_whole(self) -> bool:
-        """Take what has come; whether that was all."""
-        for read, stream in (
-            (self.channel.read, self.output),
-            (self.channel.read_stderr, self.errors),
-        ):
-            while (chunk := read(CHUNK))[0] > 0:
-                stream += chunk[1]
-        return bool(self.channel.eof())

@@ -78,7 +78,8 @@ class Line:
     def __init__(self, stream: Any, seconds: float) -> None:
         self._stream = stream
         self._budget = Budget(LOGIN_BYTES, seconds)
-        self.excess: EndlessAnswerError | None = None  # what ended it
+        # The limit that ended it, in words: an exception would hold the frames that hold the line.
+        self.excess: str | None = None
 
     def begin(self, budget: Budget) -> None:
         """What comes from now on belongs to another command."""
@@ -107,7 +108,7 @@ class Line:
         try:
             self._budget.take(size)
         except EndlessAnswerError as excess:
-            self.excess = excess
+            self.excess = str(excess)
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -117,20 +118,17 @@ class Line:
 class WatchedLine:
     """A socket that C reads from, and that a `Watch` ends at the limits of its budget and patience.
 
-    It is shut down at its end, never closed: C may write to its number as long as it has the
-    socket, to say goodbye, and by then the number could be another thread's.
+    It is shut down at its end, and closed only when C has freed all that writes to its number:
+    after that the number could be another thread's.
     """
 
     def __init__(self, tcp: socket.socket, seconds: float) -> None:
         self._tcp = tcp
-        self.excess: EndlessAnswerError | None = None  # what ended it
-        self.is_silent = False  # this ended it
+        self.excess: str | None = None  # the limit that ended it, in words
+        self.is_silent = False  # whether silence ended it
         self._sum, self._moved = 0, 0.0  # bytes that the watch saw last, and when they changed
         self.stop_waiting()
         self.begin(Budget(LOGIN_BYTES, seconds))
-
-    def __del__(self) -> None:
-        self._tcp.close()
 
     def fileno(self) -> int:
         return self._tcp.fileno()
@@ -158,15 +156,18 @@ class WatchedLine:
         try:
             budget.require(received - before)
         except EndlessAnswerError as excess:
-            self.excess = excess
+            self.excess = str(excess)
         if moment - max(begun, self._moved) > (seconds if received else first):
             self.is_silent = True
         if self.excess or self.is_silent:
-            self.close()
+            self.end()
 
-    def close(self) -> None:
+    def end(self) -> None:
         with contextlib.suppress(OSError):  # the board was quicker
             self._tcp.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._tcp.close()
 
     def received(self) -> int:
         """Bytes that have come."""
@@ -185,11 +186,13 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, line: WatchedLine) -> Iterator[None]:
+        """Meanwhile the line has its limits; then nobody looks at it, and it may be closed."""
         with self._alone:
-            self._lines.add(line)
             if not self._is_at_work:
-                self._is_at_work = True
+                # Where that fails, nothing is watched, and the next line tries again.
                 threading.Thread(target=self._work, daemon=True).start()
+                self._is_at_work = True
+            self._lines.add(line)
         try:
             yield
         finally:
@@ -197,12 +200,16 @@ class Watch:
                 self._lines.discard(line)
 
     def _work(self) -> None:
-        while True:
+        while self._look():
             time.sleep(WATCH_SECONDS)
-            with self._alone:
-                if not self._lines:
-                    self._is_at_work = False
-                    return
-                lines = tuple(self._lines)
-            for line in lines:
-                line.end_at_limit()
+
+    def _look(self) -> bool:
+        """Look at every line; whether there are any."""
+        with self._alone:
+            for line in self._lines:
+                try:
+                    line.end_at_limit()
+                except Exception:  # a line whose limits cannot be kept ends; the others go on
+                    line.end()
+            self._is_at_work = bool(self._lines)
+            return self._is_at_work

@@ -285,7 +285,7 @@ class Board:
             raise self._lost(f"no answer for {idle:g} s", ()) from silent
         except (EOFError, OSError, paramiko.SSHException) as lost:
             if excess := self._session.line.excess:
-                raise TargetError(str(self.target), str(excess), next=SUSPECT) from excess
+                raise TargetError(str(self.target), excess, next=SUSPECT) from lost
             raise self._lost("connection lost", _error_lines(lost)) from lost
 
     def _lost(self, problem: str, facts: Sequence[str]) -> ConnectionLostError:
@@ -452,6 +452,7 @@ def _log_in_briefly(
     with contextlib.ExitStack() as closing:
         try:
             line = WatchedLine(_tcp(direct, limits), limits.all)
+            closing.callback(line.close)
             closing.enter_context(watch.over(line))
             session = libssh2.Session(line, direct.policy.in_order(libssh2.HOST_KEYS))
             closing.callback(session.close)
