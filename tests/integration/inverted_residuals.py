@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+# Values between the first convolution and the last; the activation may have a second reader.
+Stage = Literal["expanded", "sigmoid", "activated", "convolved", "second"]
 INPUTS, OUTPUTS = 8, 16  # channels of what goes into a block, and comes out
 BIAS_RANGE = 3000
 
@@ -18,13 +20,14 @@ class Block:
     """An inverted residual, and what is special in it."""
 
     expanded: int  # channels between
-    kernel: int = 3
-    stride: int = 1
-    dilation: int = 1
+    kernel: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] | None = None  # None: half of the window on each side
     silu: bool = True
     adds_input: bool = False
     lowest: str = ""  # the convolution that has a weight of -128
-    shows: bool = False  # its expanded image, as an output of the network
+    shows: Stage | None = None  # one of its values, as an output of the network
 
 
 @dataclass
@@ -75,38 +78,46 @@ class Network:
         of_bias = self.node("DequantizeLinear", self.constant(bias), *bias_names, axis=0)
         return self.quantized(self.node("Conv", x, dequantized, of_bias, **form), scale, zero_point)
 
-    def activation(self, x: str, *, silu: bool) -> str:
+    def activation(self, x: str, *, silu: bool) -> tuple[str, str]:
+        """The sigmoid, if there is one, and the activation."""
         if not silu:
-            return x
+            return "", x
         sigmoid = self.quantized(self.node("Sigmoid", x), 1 / 256, 0)
-        return self.quantized(self.node("Mul", x, sigmoid), 1 / 16, 5)
+        return sigmoid, self.quantized(self.node("Mul", x, sigmoid), 1 / 16, 5)
 
     def block(self, x: str, block: Block) -> list[str]:
         """The names of what a block gives."""
         n, low = block.expanded, block.lowest
-        reach = block.dilation * (block.kernel - 1) // 2
+        sizes = zip(block.kernel, block.dilations, strict=True)
+        half = [dilation * (size - 1) // 2 for size, dilation in sizes]
         form = {
             "group": n,
-            "pads": [reach] * 4,
-            "strides": [block.stride] * 2,
-            "dilations": [block.dilation] * 2,
+            "pads": [*(block.pads or half * 2)],
+            "strides": [*block.strides],
+            "dilations": [*block.dilations],
         }
         zero = 128 if block.silu else 0  # as a ReLU has it
         image = self.convolution(x, (n, INPUTS, 1, 1), 1 / 16, zero, lowest=low == "expand")
-        y = self.convolution(
-            self.activation(image, silu=block.silu),
-            (n, 1, block.kernel, block.kernel),
+        sigmoid, activated = self.activation(image, silu=block.silu)
+        convolved = self.convolution(
+            activated,
+            (n, 1, *block.kernel),
             1 / 16,
             zero,
             lowest=low == "depthwise",
             **form,
         )
-        y = self.activation(y, silu=block.silu)
+        _, y = self.activation(convolved, silu=block.silu)
         columns = INPUTS if block.adds_input else OUTPUTS
         y = self.convolution(y, (columns, n, 1, 1), 1 / 16, 255, lowest=low == "project")
         if block.adds_input:
             y = self.quantized(self.node("Add", x, y), 1 / 8, 100)
-        return [y, image] if block.shows else [y]
+        if block.shows is None:
+            return [y]
+        if block.shows == "second":
+            return [y, self.convolution(activated, (INPUTS, n, 1, 1), 1 / 16, 128, lowest=False)]
+        stages = {"expanded": image, "sigmoid": sigmoid, "activated": activated}
+        return [y, (stages | {"convolved": convolved})[block.shows]]
 
 
 def write_network(path: Path, height: int, width: int, blocks: list[Block]) -> Path:

@@ -25,10 +25,11 @@ pytestmark = pytest.mark.docker
 
 FUSED = [
     Block(expanded=72),
-    Block(expanded=80, silu=False, stride=2),
+    Block(expanded=80, silu=False, strides=(2, 2)),
     Block(expanded=88, adds_input=True),
-    Block(expanded=96, kernel=5, stride=2),
-    Block(expanded=104, silu=False, dilation=2),
+    Block(expanded=96, kernel=(5, 5), strides=(2, 2)),
+    Block(expanded=104, silu=False, dilations=(2, 2)),
+    Block(expanded=136, kernel=(3, 5), strides=(2, 1), dilations=(1, 2), pads=(0, 2, 1, 3)),
 ]
 PLAIN = [
     Block(expanded=64),  # too small an image
@@ -36,6 +37,15 @@ PLAIN = [
     Block(expanded=112, lowest="expand"),
     Block(expanded=120, lowest="depthwise"),
     Block(expanded=128, lowest="project"),
+]
+# What lies between their convolutions is read by others, too.
+SHOWN = [
+    Block(expanded=144, shows="sigmoid"),
+    Block(expanded=152, shows="activated"),
+    Block(expanded=160, shows="convolved"),
+    Block(expanded=168, shows="convolved", silu=False),
+    Block(expanded=176, shows="second"),
+    Block(expanded=184, shows="second", silu=False),
 ]
 HEIGHT, WIDTH = 61, 63
 
@@ -87,17 +97,21 @@ def run(built: BuildReport, folder: Path, blocks: list[Block], threads: int) -> 
     )
 
 
+def require_alike(outputs: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for output, by_stages in zip(outputs, expected, strict=True):
+        np.testing.assert_array_equal(output, by_stages)
+        assert len(np.unique(output)) > 100  # no output that saturates, which would hide anything
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_in_bands_of_rows_give_what_their_stages_give(
     built: BuildReport, tmp_path: Path, threads: int
 ) -> None:
-    shown = [replace(block, shows=True) for block in FUSED]
+    shown = [replace(block, shows="expanded") for block in FUSED]
     fused = run(built, tmp_path / "fused", FUSED, threads)
     by_stages = run(built, tmp_path / "stages", shown, threads)
 
-    for output, expected in zip(fused.outputs, by_stages.outputs[::2], strict=True):
-        np.testing.assert_array_equal(output, expected)
-        assert len(np.unique(output)) > 100  # no output that saturates, which would hide anything
+    require_alike(fused.outputs, by_stages.outputs[::2])
     assert fused.channels.isdisjoint(block.expanded for block in FUSED)
     assert by_stages.channels >= {block.expanded for block in FUSED}
 
@@ -105,10 +119,21 @@ def test_blocks_in_bands_of_rows_give_what_their_stages_give(
 def test_blocks_that_the_kernels_do_not_take_are_computed_stage_by_stage(
     built: BuildReport, tmp_path: Path
 ) -> None:
-    shown = [replace(block, shows=True) for block in PLAIN]
+    shown = [replace(block, shows="expanded") for block in PLAIN]
     plain = run(built, tmp_path / "plain", PLAIN, 1)
     by_stages = run(built, tmp_path / "stages", shown, 1)
 
-    for output, expected in zip(plain.outputs, by_stages.outputs[::2], strict=True):
-        np.testing.assert_array_equal(output, expected)
+    require_alike(plain.outputs, by_stages.outputs[::2])
     assert plain.channels >= {block.expanded for block in PLAIN}
+
+
+def test_blocks_whose_values_others_read_are_computed_stage_by_stage(
+    built: BuildReport, tmp_path: Path
+) -> None:
+    shown = run(built, tmp_path / "shown", SHOWN, 1)
+    by_stages = run(
+        built, tmp_path / "stages", [replace(block, shows="expanded") for block in SHOWN], 1
+    )
+
+    require_alike(shown.outputs[::2], by_stages.outputs[::2])
+    assert shown.channels >= {block.expanded for block in SHOWN}
