@@ -87,6 +87,7 @@ class Network:
 
     def block(self, x: str, block: Block) -> list[str]:
         """The names of what a block gives."""
+        self.random = np.random.default_rng(block.expanded)  # whatever other blocks took
         n, low = block.expanded, block.lowest
         sizes = zip(block.kernel, block.dilations, strict=True)
         half = [dilation * (size - 1) // 2 for size, dilation in sizes]
