@@ -19,7 +19,7 @@ from edgewright.base.schema import Document
 from edgewright.base.workspace import Workspace
 from edgewright.board import audit
 from edgewright.board.audit import Audit
-from edgewright.board.profile import BoardProfile, Linkage
+from edgewright.board.profile import BoardProfile, LibcFamily, Linkage
 from edgewright.build import container, packages, pipeline
 from edgewright.build.bill import Linked, compiler_packages, sdk_bill
 from edgewright.build.evidence import BuiltFrom, edgewright_version, write_sdk_provenance
@@ -114,7 +114,7 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
         inputs_of_sdk = SdkInputs(
             board=profile.name,
             compatible=profile.compatible,
-            content={**_content(built, operators, out), **_evidence(linked, profile)},
+            content={**_content(built, operators, out, profile), **_evidence(linked, profile)},
             links=_links(judgement),
             models=_sdk_models(request.models),
             runtime=SdkRuntime(
@@ -244,14 +244,16 @@ def _operators(request: SdkRequest, out: BoardBuild, cache: Path) -> tuple[OpCon
 
 
 def _content(
-    built: Mapping[str, Package], operators: OpConfig, out: BoardBuild
+    built: Mapping[str, Package], operators: OpConfig, out: BoardBuild, profile: BoardProfile
 ) -> Mapping[str, bytes]:
     """Path → bytes of every file of the SDK."""
     content = {
-        "toolchain.cmake": out.toolchain.read_bytes(),
         OPERATORS: operators.text().encode(),
         OPERATOR_LIST: _operator_list(operators).encode(),
     }
+    if profile.libc.family is LibcFamily.GLIBC:
+        # It names the builder's own compiler, which has no musl for the board.
+        content["toolchain.cmake"] = out.toolchain.read_bytes()
     for folder in (built[name].folder for name in PACKAGES):
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
