@@ -202,7 +202,7 @@ class Session:
             is_cut = self._session.block_directions() & ssh2.LIBSSH2_SESSION_BLOCK_OUTBOUND
             # The board takes no more yet, and may wait until we take some. What it writes
             # meanwhile is no sign that it takes anything.
-            if not is_cut and self._is_whole(answer):
+            if not is_cut and self._is_whole(answer, budget):
                 return False
             if time.monotonic() - moved > self._idle:
                 raise TimeoutError
@@ -217,16 +217,17 @@ class Session:
             with contextlib.suppress(ChannelWindowFullError):
                 self._channel.wait_eof()
             with self._not_waiting():
-                is_whole = self._is_whole(answer)
-            # The watch looks now and then.
-            budget.require(len(answer.output) + len(answer.errors))
+                is_whole = self._is_whole(answer, budget)
 
-    def _is_whole(self, answer: "_Answer") -> bool:
-        """Take what has come; whether that was all."""
+    def _is_whole(self, answer: "_Answer", budget: Budget) -> bool:
+        """Take what has come; whether that was all. Raises EndlessAnswerError."""
+        # A board may send as fast as this takes it, and the watch looks now and then.
         while (chunk := self._channel.read(CHUNK))[0] > 0:
             answer.output += chunk[1]
+            budget.require(len(answer.output) + len(answer.errors))
         while (chunk := self._channel.read_stderr(CHUNK))[0] > 0:
             answer.errors += chunk[1]
+            budget.require(len(answer.output) + len(answer.errors))
         return bool(self._channel.eof())
 
     @contextlib.contextmanager
