@@ -259,7 +259,7 @@ def test_an_answer_without_end_is_cut(board: Board) -> None:
 def test_a_server_that_asks_whether_we_live_is_answered_while_openssh_sends(
     folder: Path, identity: Path, ssh_servers: Path
 ) -> None:
-    asks = ("ClientAliveInterval 1", "ClientAliveCountMax 1")
+    asks = ("ClientAliveInterval 1", "ClientAliveCountMax 2")
     for server in start("openssh", "asks", folder, ssh_servers, asks):
         with connect(server.target(identity), timeouts=PATIENT, brief=True) as board:
             line = board.run(["sh", "-c", 'echo "$SSH_CONNECTION"']).stdout
