@@ -241,6 +241,10 @@ class OnnxRuntimeMinimal(ConanFile):
         operators = self._sources / "onnxruntime/contrib_ops/cpu/quantization/edgewright"
         shutil.copytree(kernels / "src", mlas)
         shutil.copytree(kernels / "operators", operators)
+        # The planner asks for it, also where a network has no operator that does: a linker has
+        # passed the operators' archive by then.
+        framework = self._sources / "onnxruntime/core/framework"
+        (operators / "fused_nodes.cc").rename(framework / "fused_nodes.cc")
         self._patch("neon", self._workshop / "src")
 
     def _add_xnnpack(self):

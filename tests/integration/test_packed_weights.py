@@ -103,7 +103,7 @@ def test_packed_weights_under_the_version_of_plain_ones_give_no_answer(
     ended = self_test(built.folder, Arch.ARMHF, "max", unmarked, tmp_path)
 
     assert ended.returncode == MODEL_ERROR, ended.stderr
-    assert json.loads(ended.stdout)["error"]["code"] == "model_crashed"
+    assert json.loads(ended.stdout)["error"]["code"] == "model_refused"
 
 
 def test_a_packed_weight_of_minus_128_is_refused(
