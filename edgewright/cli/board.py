@@ -114,7 +114,7 @@ def deploy(c: Context, boards: Boards, options: DeployOptions, json: Json = Fals
     if not boards.is_one:
         deploy_to_many(boards, options, json=json)
         return
-    reach = boards.one()
+    reach = boards.only_reach()
     release = latest.release_of(workspace().build(reach.board))
     settings = deploy_settings(reach.profile, release, reach.target(), options)
     settings = replace(settings, password=reach.password())

@@ -237,7 +237,7 @@ def provision(
 def _only_board(boards: Boards, option: str) -> Reach:
     if not boards.is_one:
         raise UserError(option, "is for one board", next="the same command with one --host")
-    return boards.one()
+    return boards.only_reach()
 
 
 def _require_kind_confirmed(profile: BoardProfile, scope: str) -> None:

@@ -138,7 +138,7 @@ class Boards:
     def is_one(self) -> bool:
         return not self.is_of_fleet and len(self.host) < 2
 
-    def one(self) -> Reach:
+    def only_reach(self) -> Reach:
         """The only board."""
         return self._reach("".join(self.host))
 
@@ -264,7 +264,7 @@ def run_connected(
         # Here, as it brings all of building, which those of many boards do without.
         from edgewright.cli import screens
 
-        reach = boards.one()
+        reach = boards.only_reach()
         member = Member(
             name=reach.host, target=reach.target(), profile=reach.profile, way=reach.way
         )

@@ -258,13 +258,13 @@ class Session:
         libssh2 reads where it reads for a channel: that of the next command is opened before.
         What ends the line ends the next command.
         """
-        done = threading.Event()
+        has_ended = threading.Event()
 
         def answer() -> None:
             with contextlib.suppress(*LOST):
                 with self._waiting(self._idle):
                     self._next_channel = self._session.open_session()
-                while not done.is_set():
+                while not has_ended.is_set():
                     if is_ready(self.line.fileno(), select.POLLIN, WAKE_SECONDS):
                         self._next_channel.read(CHUNK)
 
@@ -273,7 +273,7 @@ class Session:
         try:
             yield
         finally:
-            done.set()
+            has_ended.set()
             attendant.join()
 
     def close(self) -> None:

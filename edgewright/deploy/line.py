@@ -89,7 +89,7 @@ class Line:
         """A jump host's line carries that of the next hop, which has a budget of its own."""
         self._budget = Budget(math.inf, math.inf)
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Between commands time does not count."""
         self._budget = Budget(LOGIN_BYTES, math.inf)
 
@@ -137,7 +137,7 @@ class WatchedLine:
         """What comes from now on belongs to another command."""
         self._budget = budget, self.received()
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Between commands time does not count."""
         self.begin(Budget(LOGIN_BYTES, math.inf))
 

@@ -265,7 +265,7 @@ class Board:
                 outcome = self._session.run(command, source, on_bytes, idle, budget)
                 return _result(argv, *outcome)
             finally:
-                self._session.line.rest()
+                self._session.line.pause()
 
     def _as_user(self, argv: Sequence[str]) -> Sequence[str]:
         return [*SUDO, *argv] if self.target.sudo else argv
@@ -473,7 +473,7 @@ def _log_in_briefly(
             raise _unreachable(direct, subject, limits, failed) from failed
         if not is_in:
             return None
-        line.rest()
+        line.pause()
         logins.push(closing.pop_all())
         return session
 
@@ -829,7 +829,7 @@ def _live(connection: Any) -> _ParamikoSession:
     assert isinstance(transport, paramiko.Transport)
     assert isinstance(transport.sock, Line)
     transport.set_keepalive(KEEPALIVE_SECONDS)
-    transport.sock.rest()
+    transport.sock.pause()
     return _ParamikoSession(transport=transport, line=transport.sock)
 
 

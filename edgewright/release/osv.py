@@ -81,8 +81,8 @@ class Search:
     newest: datetime  # when the newest of them was changed
     packages: int  # of the release, that advisories may speak of
 
-    def days_old(self, now: datetime) -> int:
-        return (now - self.newest) // timedelta(days=1)
+    def days_old(self, today: datetime) -> int:
+        return (today - self.newest) // timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)

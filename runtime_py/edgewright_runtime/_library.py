@@ -72,25 +72,25 @@ def require_machine(about: About, library: Machine | None, python: Machine | Non
         )
 
 
-def require_libc(about: About, found: str | None) -> None:
+def require_libc(about: About, glibc: str | None) -> None:
     """Raises ImportError if the C library is of another family than the wheel's, or older.
 
-    `found` is the version of glibc, None where it is another one. musl does not tell its version.
+    `glibc` is the version of glibc, None where it is another one. musl does not tell its version.
     """
     needed = f"edgewright_runtime needs {about.libc_family} {about.libc_floor} or newer"
-    if (about.libc_family == "glibc") != (found is not None):
-        system = "another C library (musl?)" if found is None else f"glibc {found}"
-        other = "musl" if found is None else "glibc"
+    if (about.libc_family == "glibc") != (glibc is not None):
+        system = "another C library (musl?)" if glibc is None else f"glibc {glibc}"
+        other = "musl" if glibc is None else "glibc"
         raise ImportError(
             f"{needed}; this system has {system}. Install the wheel of a board with "
             f'libc.family = "{other}": invoke wheel --board=NAME'
         )
-    if found is None:
+    if glibc is None:
         return
-    if numbers(found) < numbers(about.libc_floor):
+    if numbers(glibc) < numbers(about.libc_floor):
         raise ImportError(
-            f"{needed}; this system has {found}. "
-            f"Set libc.floor = \"{found}\" in the profile of board '{about.board}', then: "
+            f"{needed}; this system has {glibc}. "
+            f"Set libc.floor = \"{glibc}\" in the profile of board '{about.board}', then: "
             f"invoke wheel --board={about.board}"
         )
 

@@ -397,24 +397,24 @@ def line() -> Iterator[str]:
     """The name of a network namespace at the other end of a line."""
     if os.getuid() != 0 or any(shutil.which(tool) is None for tool in TOOLS):
         pytest.skip("needs root, iproute2 and an SSH client")
-    name, here, outside = (f"ew{part}{secrets.token_hex(4)}" for part in ("ns", "a", "b"))
+    name, near_end, far_end = (f"ew{part}{secrets.token_hex(4)}" for part in ("ns", "a", "b"))
     shape = f"root tbf rate {RATE} burst 16kb latency 100ms"
     inside = f"ip netns exec {name}"
     try:
         for command in (
             f"ip netns add {name}",
-            f"ip link add {here} type veth peer name {outside} netns {name}",
-            f"ip addr add 198.51.100.1/30 dev {here}",
-            f"ip link set {here} up",
-            f"tc qdisc add dev {here} {shape}",
-            f"{inside} ip addr add {ADDRESS}/30 dev {outside}",
-            f"{inside} ip link set {outside} up",
-            f"{inside} tc qdisc add dev {outside} {shape}",
+            f"ip link add {near_end} type veth peer name {far_end} netns {name}",
+            f"ip addr add 198.51.100.1/30 dev {near_end}",
+            f"ip link set {near_end} up",
+            f"tc qdisc add dev {near_end} {shape}",
+            f"{inside} ip addr add {ADDRESS}/30 dev {far_end}",
+            f"{inside} ip link set {far_end} up",
+            f"{inside} tc qdisc add dev {far_end} {shape}",
         ):
             check(command.split())
         yield name
     finally:
-        subprocess.run(["ip", "link", "delete", here], check=False)
+        subprocess.run(["ip", "link", "delete", near_end], check=False)
         subprocess.run(["ip", "netns", "delete", name], check=False)
 
 

@@ -170,6 +170,15 @@ def region_of(share: tuple[float, float, float, float], size: tuple[int, int]) -
     return Region(x=x, y=y, width=1 + int(wide * (width - x)), height=1 + int(tall * (height - y)))
 
 
+def with_rules(toy: Path, rules: Preprocess, folder: Path) -> Path:
+    """A copy of a toy whose card prepares images by other rules."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model = beside(toy, folder)
+    card = read_card(folder / "card.json")
+    write_card(card.model_copy(update={"preprocess": rules}), folder / "card.json")
+    return model
+
+
 NORMALIZATIONS = [PerImage(), Scale(factor=1), Scale(factor=1 / 255)]
 FITS = st.one_of(
     st.just(Stretch()),
@@ -215,13 +224,9 @@ def test_any_preprocessing_agrees_with_python(
     seed: int,
 ) -> None:
     toy = gray_toy if color == "gray" else rgb_toy
-    model = scratch / "any" / toy.name
-    shutil.rmtree(model.parent, ignore_errors=True)
-    beside(toy, model.parent)
-    card = read_card(model.parent / "card.json")
     roi = region_of(share, size if orientation < 5 else size[::-1]) if share else None
-    how = Preprocess(color=color, fit=fit, resize=resize, normalize=normalize, roi=roi)
-    write_card(card.model_copy(update={"preprocess": how}), model.parent / "card.json")
+    rules = Preprocess(color=color, fit=fit, resize=resize, normalize=normalize, roi=roi)
+    model = with_rules(toy, rules, scratch / "any")
     noise = np.random.default_rng(seed).integers(0, 256, size=(*size, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x112] = orientation
@@ -255,12 +260,8 @@ def test_a_jpeg_that_may_be_scaled_agrees_with_python(
     progressive: bool,
 ) -> None:
     toy = gray_toy if color == "gray" else rgb_toy
-    model = scratch / "scaled" / toy.name
-    shutil.rmtree(model.parent, ignore_errors=True)
-    beside(toy, model.parent)
-    card = read_card(model.parent / "card.json")
-    how = Preprocess(color=color, fit=fit, normalize=Scale(factor=1), jpeg="scaled")
-    write_card(card.model_copy(update={"preprocess": how}), model.parent / "card.json")
+    rules = Preprocess(color=color, fit=fit, normalize=Scale(factor=1), jpeg="scaled")
+    model = with_rules(toy, rules, scratch / "scaled")
     exif = Image.Exif()
     exif[0x112] = orientation
     blocks = np.random.default_rng(1).integers(0, 256, size=(50, 50, 3), dtype=np.uint8)

@@ -569,6 +569,16 @@ def test_programs_of_an_older_gcc_answer_as_the_host_does(
     all_answer(out, case, sdk, pictures)
 
 
+def examples(shared: list[str], static: list[str]) -> list[tuple[str, str, list[str]]]:
+    """The examples of an SDK: the compiler of each, its source, and the flags that link it."""
+    return [
+        ("cc", "run.c", shared),
+        ("c++", "run.cpp", static),
+        ("cc", "classify.c", shared),
+        ("c++", "infer.cpp", static),
+    ]
+
+
 @pytest.mark.nightly
 def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
     sdk: SdkReport, case: Case, tmp_path: Path, pictures: dict[Path, str]
@@ -583,12 +593,7 @@ def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
     lib = sdk.folder / "lib"
     shared = [f"-L{lib}", "-ledge", "-lonnxruntime"]
     static = ["-std=c++17", *(str(lib / f"lib{name}.a") for name in LIBRARIES), "-ldl", "-lm"]
-    for command, source, linked in (
-        ("cc", "run.c", shared),
-        ("c++", "run.cpp", static),
-        ("cc", "classify.c", shared),
-        ("c++", "infer.cpp", static),
-    ):
+    for command, source, linked in examples(shared, static):
         program = tmp_path / source / Path(source).stem
         program.parent.mkdir()
         argv = [sys.executable, "-m", "ziglang", command, *flags, *linked, "-o", str(program)]

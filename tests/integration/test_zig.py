@@ -98,12 +98,7 @@ def test_programs_answer_on_musl_as_the_host_does(
     flags = [*TARGET, f"-I{sdk.folder / 'include'}", f"-I{sdk.folder / 'include' / 'onnxruntime'}"]
     shared = ["-dynamic", f"-L{lib}", "-ledge", "-lonnxruntime"]
     static = ["-static", "-std=c++17", *(str(lib / f"lib{name}.a") for name in LIBRARIES)]
-    for command, source, linked in (
-        ("cc", "run.c", shared),
-        ("c++", "run.cpp", static),
-        ("cc", "classify.c", shared),
-        ("c++", "infer.cpp", static),
-    ):
+    for command, source, linked in test_sdk.examples(shared, static):
         program = tmp_path / source / Path(source).stem
         program.parent.mkdir()
         examples = sdk.folder / "examples"

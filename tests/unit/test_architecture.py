@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -304,3 +305,12 @@ def test_no_registry_host_and_no_path_of_one_machine_stands_in_the_repo(word: st
     pattern = re.compile(rf"(?<![\w.-]){re.escape(word)}(?![\w-])")
 
     assert [name for name, text in repo_texts().items() if pattern.search(text)] == []
+
+
+def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
+    """By its own setting pytest looks into no folder of the name `build`, and says nothing."""
+    patterns = pytestconfig.getini("norecursedirs")
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    parts = {part for folder in folders for part in folder.relative_to(ROOT).parts}
+
+    assert {part for part in parts if any(fnmatch(part, pattern) for pattern in patterns)} == set()

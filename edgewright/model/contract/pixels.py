@@ -96,15 +96,18 @@ def read_picture(
     ) as error:
         facts = [str(error)]
         raise UserError(str(path), UNREADABLE, facts=facts) from error
-    if turn >= 5:
-        height, width = width, height
-    pixels = _turned(pixels, turn)
-    surplus = (divisor * pixels.shape[0] - height, divisor * pixels.shape[1] - width)
+    size = (width, height) if turn >= 5 else (height, width)
+    return _upright(_turned(pixels, turn), size, turn, divisor)
+
+
+def _upright(pixels: Pixels, size: tuple[int, int], turn: int, reduction: int) -> Picture:
+    """The picture of turned pixels; `size` is the upright image's height and width."""
+    surplus = [reduction * side - full for side, full in zip(pixels.shape[:2], size, strict=True)]
     return Picture(
         pixels=pixels,
-        height=height,
-        width=width,
-        reduction=divisor,
+        height=size[0],
+        width=size[1],
+        reduction=reduction,
         margin=(surplus[0] * (turn in (3, 4, 7, 8)), surplus[1] * (turn in (2, 3, 6, 7))),
     )
 

@@ -67,11 +67,11 @@ def _sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
     height = HEIGHT + CAPTION
     sheet = Image.new("RGB", (max(widths), height * len(scaled)), "white")
     for number, row in enumerate(scaled):
-        left, top = 0, number * height
+        x, y = 0, number * height
         for title, half in row:
-            sheet.paste(half, (left, top + CAPTION))
-            ImageDraw.Draw(sheet).text((left + GAP, top + CAPTION // 3), title, fill="black")
-            left += half.width + GAP
+            sheet.paste(half, (x, y + CAPTION))
+            ImageDraw.Draw(sheet).text((x + GAP, y + CAPTION // 3), title, fill="black")
+            x += half.width + GAP
     return sheet
 
 

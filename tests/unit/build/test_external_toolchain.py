@@ -12,17 +12,10 @@ from edgewright.build import bill, container, external_toolchain, pipeline
 from edgewright.build.container import DockerBuilder, LocalBuilder
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
 from tests.checkout import checkout
+from tests.unit.build.local_host import Host
 
 CHECKOUT = checkout()
 TRIPLET = "arm-linux-gnueabihf"  # as recipes call the compiler
-
-
-class Host(LocalBuilder):
-    """This host, whichever compilers it has."""
-
-    @property
-    def id(self) -> str:
-        return "host" + (f"-{self.toolchain.identity}" if self.toolchain else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from edgewright.board.catalogue import load_board
 from edgewright.build import container, meson
 from edgewright.build.supply import Network, Pins
 from tests.checkout import checkout
-from tests.unit.build.test_external_toolchain import Host
+from tests.unit.build.local_host import Host
 
 CHECKOUT = checkout()
 DEB = "meson_1.7.0-1_all.deb"

@@ -17,17 +17,10 @@ from edgewright.build import bill, container, pipeline, zig
 from edgewright.build.container import LocalBuilder
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
 from tests.checkout import checkout
+from tests.unit.build.local_host import Host
 
 CHECKOUT = checkout()
 TRIPLET = "arm-linux-gnueabihf"
-
-
-class Host(LocalBuilder):
-    """This host, whichever compilers it has."""
-
-    @property
-    def id(self) -> str:
-        return "host" + (f"-{self.toolchain.identity}" if self.toolchain else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +157,7 @@ def test_a_board_with_a_pair_of_cores_is_compiled_for_by_the_smaller_one(
     for core in ("cortex-a72.cortex-a53", "cortex-a7"):
         external.run([f"{TRIPLET}-gcc", f"-mcpu={core}", "-c", "a.c"], tmp_path / "log")
 
-    own, shared = (root / "asked").read_text().splitlines()[-2:]
+    own, shared = (root / "requests").read_text().splitlines()[-2:]
     assert own.count("-mcpu=") == 2
     assert own.count("-mcpu=cortex_a53-aes-sha2") == 2
     assert " -mcpu=cortex_a7-aes-sha2 -c a.c" in shared
